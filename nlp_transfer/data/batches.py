@@ -1,0 +1,95 @@
+"""Batches: which rows go together, and their features."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from nlp_transfer.quiet import quiet
+from nlp_transfer.tasks import Task
+from nlp_transfer.training.batch import Batch
+
+POOL = 50
+"""Steps whose rows are drawn together and sorted by length: larger pads less, smaller mixes lengths more."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """The encoded rows of a split, ready to be fetched as batches."""
+
+    task: Task
+    tokenizer: PreTrainedTokenizerBase
+    columns: Dataset
+
+    @classmethod
+    def of(cls, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Features:
+        """Encode rows by the tokenizer's batch API."""
+        with quiet():
+            encoded = rows.map(
+                lambda batch: task.encode(batch, tokenizer),
+                batched=True,
+                remove_columns=rows.column_names,
+                keep_in_memory=True,
+                load_from_cache_file=False,
+                new_fingerprint=f"{rows._fingerprint}-encoded",
+            )
+        return cls(task, tokenizer, encoded)
+
+    def fetch(self, indices: np.ndarray) -> Batch:
+        """One padded batch."""
+        return self.task.collate(self.columns[indices], self.tokenizer)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each feature (features,)."""
+        return np.fromiter(map(len, self.columns["input_ids"]), dtype=np.int64, count=len(self.columns))
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+
+@dataclass(frozen=True)
+class LengthBuckets:
+    """Which features make which step of training: a function of (seed, epoch) alone.
+
+    All features are shuffled, every `POOL` steps' worth of them is sorted by length and cut into steps, and the steps are
+    shuffled: batches of similar lengths in random order. A step's rows are then dealt to its `accumulate` batches.
+    """
+
+    lengths: np.ndarray
+    batch_size: int
+    accumulate: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one epoch; the last rows make a smaller one."""
+        return math.ceil(len(self.lengths) / (self.batch_size * self.accumulate))
+
+    def epoch(self, number: int) -> list[list[np.ndarray]]:
+        """All steps of an epoch: each a list of batches, each an array of feature indices."""
+        generator = np.random.default_rng([self.seed, number])
+        order = generator.permutation(len(self.lengths))
+        rows_per_step = self.batch_size * self.accumulate
+        # few rows still deserve several pools, or the longest would always meet the longest
+        pool = rows_per_step * max(1, min(POOL, self.steps_per_epoch // 4))
+        steps = []
+        for start in range(0, len(order), pool):
+            drawn = order[start : start + pool]
+            drawn = drawn[np.argsort(-self.lengths[drawn], kind="stable")]
+            steps += [drawn[i : i + rows_per_step] for i in range(0, len(drawn), rows_per_step)]
+        return [
+            [steps[i][j : j + self.batch_size] for j in range(0, len(steps[i]), self.batch_size)]
+            for i in generator.permutation(len(steps))
+        ]
+
+
+def by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """All features once, longest first, so that a lack of memory shows at once and padding is least."""
+    order = np.argsort(-lengths, kind="stable")
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

@@ -1,0 +1,151 @@
+"""Sources: a file, a folder, the Hub or memory, each given as tables by split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from nlp_transfer.data import files
+from nlp_transfer.data.files import Table
+from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.errors import RequestError, listing
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev", "development"),
+    "test": ("test", "testing", "eval"),
+}
+"""What files and splits are called, by the split they are."""
+
+
+def tables(settings: DataSettings) -> dict[str, Table]:
+    """The tables that a recipe's data settings name, by split: always `train`, the others where they exist.
+
+    Raises:
+        RequestError: for sources that do not exist, cannot be read, or name no training rows.
+    """
+    if settings.source is None:
+        raise RequestError("no data: name a file, a folder or a Hub data set with --data.")
+    found = open_source(settings.source, settings.subset, settings.revision)
+    for split in ("validation", "test"):
+        if (apart := getattr(settings, split)) is not None:
+            found[split] = single(apart, f"data.{split}")
+    if "train" not in found:
+        raise RequestError(f"{described(settings.source)} has no training rows: there is only {listing(found)}.")
+    return found
+
+
+def single(source: Any, flag: str = "data") -> Table:
+    """The one table of a source that must be a single split: to judge, or to predict.
+
+    Raises:
+        RequestError: for a source with several splits.
+    """
+    found = open_source(source)
+    if len(found) != 1:
+        raise RequestError(f"{flag}: {described(source)} holds {listing(found)}, expected one split: name one file.")
+    return next(iter(found.values()))
+
+
+def described(source: Any) -> str:
+    """What a source is called in messages and recipes."""
+    return str(source) if isinstance(source, str | Path) else "(in memory)"
+
+
+def open_source(source: Any, subset: str | None = None, revision: str | None = None) -> dict[str, Table]:
+    """All tables of one source, by split; a source without splits is `train`."""
+    if not isinstance(source, str | Path):
+        return _memory(source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.exists() or files.form(path) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)):
+        return {"train": files.read(path)}
+    return _hub(str(source), subset, revision)
+
+
+def _folder(folder: Path) -> dict[str, Table]:
+    found: dict[str, Path] = {}
+    entries = sorted(path for path in folder.iterdir() if path.is_file() and files.form(path))
+    for path in entries:
+        stem = path.name.split(".")[0].lower()
+        for split, names in SPLIT_NAMES.items():
+            if stem in names:
+                if split in found:
+                    raise RequestError(f"{folder} holds {found[split].name} and {path.name}: which is the {split} split?")
+                found[split] = path
+    if not found:
+        held = f"there is {listing(path.name for path in entries)}" if entries else "there is no file of rows"
+        raise RequestError(
+            f"{folder} holds no file that is named train, validation or test ({listing(files.SUFFIXES)}): {held}."
+        )
+    return {split: files.read(path) for split, path in found.items()}
+
+
+def _hub(name: str, subset: str | None, revision: str | None) -> dict[str, Table]:
+    try:
+        loaded = datasets.load_dataset(name, subset, revision=revision)
+    except Exception as error:  # load_dataset raises many kinds, from the network's to the file format's
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RequestError(
+            f"{name} is no file or folder here, and as a data set of the Hub it cannot be loaded: {reason}"
+        ) from error
+    return {split: _from_dataset(rows, f"{name} ({split})") for split, rows in _by_split(loaded).items()}
+
+
+def _by_split(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Splits under their usual names; others are left aside."""
+    found = {}
+    for split, names in SPLIT_NAMES.items():
+        matches = [name for name in named if name.lower() in names]
+        if matches:
+            found[split] = named[matches[0]]
+    if not found:
+        raise RequestError(f"the splits are called {listing(named)}: expected train, validation and test.")
+    return found
+
+
+def _memory(source: Any) -> dict[str, Table]:
+    if isinstance(source, Mapping):
+        return {split: _one_in_memory(rows, f"data ({split})") for split, rows in _by_split(source).items()}
+    return {"train": _one_in_memory(source, "data")}
+
+
+def _one_in_memory(rows: Any, origin: str) -> Table:
+    if isinstance(rows, datasets.Dataset):
+        return _from_dataset(rows, origin)
+    if isinstance(rows, Mapping):
+        raise RequestError(f"{origin} is a {type(rows).__name__} of splits: expected the rows of one split, rows['train'] say.")
+    if isinstance(rows, list | tuple):
+        if wrong := [i for i, row in enumerate(rows) if not isinstance(row, Mapping)]:
+            kind = type(rows[wrong[0]]).__name__
+            raise RequestError(f'{origin}, row {wrong[0] + 1}: a {kind}, expected a dict such as {{"text": ..., "label": ...}}.')
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        columns = {name: [row.get(name) for row in rows] for name in names}
+    elif type(rows).__module__.partition(".")[0] == "pandas":
+        # by duck: pandas is no dependency of ours, its frames are welcome
+        columns = {str(name): rows[name].tolist() for name in rows.columns}
+    else:
+        raise RequestError(
+            f"{origin} is a {type(rows).__name__}: expected a path, a list of dicts, a pandas frame or a datasets.Dataset."
+        )
+    if not len(rows):
+        raise RequestError(f"{origin} holds no rows.")
+    return Table(origin, "row", columns, list(range(1, len(rows) + 1)))
+
+
+def _from_dataset(rows: datasets.Dataset, origin: str) -> Table:
+    columns = {}
+    for name, feature in rows.features.items():
+        cells = list(rows[name])
+        if isinstance(feature, datasets.ClassLabel):
+            # -1 is how data sets of the Hub write "not told"
+            cells = [None if cell is None or cell < 0 else feature.int2str(cell) for cell in cells]
+        columns[name] = cells
+    if not len(rows):
+        raise RequestError(f"{origin} holds no rows.")
+    return Table(origin, "row", columns, list(range(1, len(rows) + 1)))

@@ -1,0 +1,164 @@
+"""Three splits of checked rows, whatever the source brought: missing ones are cut from the training rows by the seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns
+from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.data.sources import single, tables
+from nlp_transfer.errors import RequestError, RowError
+from nlp_transfer.tasks import Task
+
+NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything that was read: three splits, the task that fits them, and what a reader of the report must know."""
+
+    task: Task
+    splits: dict[str, Split]
+    columns: dict[str, str]
+    notes: list[str]
+    warnings: list[str]
+
+    def report(self) -> dict[str, Any]:
+        """The report's words about the data."""
+        return {
+            "rows": {name: len(split) for name, split in self.splits.items()},
+            "origins": {name: split.origin for name, split in self.splits.items()},
+            "columns": self.columns,
+            "notes": self.notes,
+            "warnings": self.warnings,
+            "fingerprint": fingerprint([split.rows for split in self.splits.values()]),
+        }
+
+
+def load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: int) -> Data:
+    """Read, check and split the rows of a recipe, and fit its task to the training rows.
+
+    Raises:
+        RequestError: for anything that is wrong with the data, naming file, row and column.
+    """
+    found = tables(settings)
+    warnings: list[str] = []
+    chosen = choose_columns(found["train"], columns, task, needed=list(task.columns))
+    raw = {
+        name: checked(table, choose_columns(table, chosen, task, list(chosen)), task, settings.skip_bad_rows, warnings)
+        for name, table in found.items()
+    }
+    task = _fitted(task, raw["train"])
+    splits = {name: read(task, split, warnings) for name, split in raw.items()}
+    notes = [f"column {column!r} read as {name}." for name, column in chosen.items()] + task.notes()
+    for name, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
+        if name not in splits:
+            share = fraction * len(raw["train"]) / len(splits["train"])
+            splits["train"], splits[name] = _cut(splits["train"], task, share, seed)
+            notes.append(f"{name}: {len(splits[name])} rows cut from {splits['train'].origin} by seed {seed}.")
+    if settings.limit is not None and settings.limit < len(splits["train"]):
+        rest, kept = _cut(splits["train"], task, settings.limit / len(splits["train"]), seed, exact=settings.limit)
+        notes.append(f"train: {len(kept)} of {len(rest) + len(kept)} rows, drawn by seed {seed}.")
+        splits["train"] = kept
+    return Data(task, {name: splits[name] for name in NAMES}, chosen, notes, warnings)
+
+
+def load_one(
+    source: Any,
+    task: Task,
+    answers: bool,
+    warnings: list[str],
+    columns: Mapping[str, str],
+    remembered: Mapping[str, str],
+) -> Split:
+    """The rows of one source for a task that is already fitted: to judge (with answers) or to predict.
+
+    Args:
+        source: one split, as a recipe's `data.source`.
+        task: fitted.
+        answers: whether the rows must have answers.
+        warnings: sentences for the reader; added to.
+        columns: from the task's column names to the source's; must hold.
+        remembered: the same as it was in training; holds where the source has these columns.
+
+    Raises:
+        RequestError: as `load`.
+    """
+    table = single(source)
+    needed = [name for name in task.columns if answers or name not in task.answer_columns]
+    likely = {name: column for name, column in remembered.items() if name in needed and column in table.columns}
+    chosen = choose_columns(table, {**likely, **columns}, task, needed)
+    split = checked(table, {name: chosen[name] for name in needed}, task, skip_bad_rows=False, warnings=warnings)
+    return read(task, split, warnings) if answers else split
+
+
+def read(task: Task, split: Split, warnings: list[str]) -> Split:
+    """A split as the fitted task judges it; rows that the task leaves out are counted among the warnings."""
+    try:
+        rows = task.read(split.rows)
+    except RowError as error:
+        raise split.error(error) from error
+    if left_out := len(split) - len(rows):
+        warnings.append(f"{left_out} of {len(split)} rows of {split.origin} left out by the task's rule.")
+    if not len(rows):
+        raise RequestError(f"{split.origin}: the task's rule leaves out every row.")
+    return Split(rows, split.origin, split.unit)
+
+
+def _fitted(task: Task, split: Split) -> Task:
+    try:
+        return task.fit(split.rows)
+    except RowError as error:
+        raise split.error(error) from error
+    except RequestError as error:
+        raise RequestError(f"{split.origin}: {error}") from error
+
+
+def _cut(split: Split, task: Task, fraction: float, seed: int, exact: int | None = None) -> tuple[Split, Split]:
+    """A split without a share of its rows, and that share; both keep the shares of the task's strata."""
+    count = exact or max(1, round(fraction * len(split)))
+    strata = task.strata(split.rows)
+    taken = _draw(strata, count, seed)
+    if not len(taken) or len(taken) >= len(split):
+        raise RequestError(
+            f"{split.origin}: {len(split)} rows are too few to cut off a validation and a test split. "
+            "Bring more rows, or splits of your own (--data.validation, --data.test)."
+        )
+    rest = np.setdiff1d(np.arange(len(split)), taken)
+    return tuple(Split(split.rows.select(rows), split.origin, split.unit) for rows in (rest, taken))  # type: ignore[return-value]
+
+
+def _draw(strata: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
+    """Sorted indices of about `count` rows: systematic sampling over rows sorted by stratum, in random order inside.
+
+    Every stratum gives its share to within one row. The first row of each stratum, in that random order, is never
+    taken, so that no label loses its last training row.
+    """
+    generator = np.random.default_rng([seed, len(strata)])
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for i, stratum in enumerate(strata):
+        members[stratum].append(i)
+    ordered = np.concatenate([generator.permutation(members[stratum])[1:] for stratum in sorted(members, key=str)])
+    count = min(count, len(ordered))
+    positions = ((np.arange(count) + generator.random()) * len(ordered) / max(count, 1)).astype(int)
+    return np.sort(ordered[positions]).astype(int)
+
+
+def fingerprint(splits: Sequence[Dataset]) -> str:
+    """A hash of all cells of all rows in order: equal data, equal fingerprint, wherever the files lay."""
+    digest = hashlib.sha256()
+    for rows in splits:
+        for name in sorted(set(rows.column_names) - {PLACE}):
+            digest.update(f"\x1e{name}\x1e".encode())
+            for cell in rows[name]:
+                digest.update(f"{cell}\x1f".encode())
+    return digest.hexdigest()
+
+

@@ -1,0 +1,38 @@
+"""Errors whose message is written for the person who made the request."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(ValueError):
+    """The request or the data is wrong: the message says what, where, what was expected and what to do (exit status 2)."""
+
+
+class RowError(RequestError):
+    """One row of a split is wrong; whoever knows the file turns `row` into a place that a person can open.
+
+    `row` is the index in the rows that were handed over, `message` reads on from "reviews.csv, row 7: ".
+    """
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(f"row {row + 1}: {message}")
+        self.row = row
+        self.message = message
+
+
+def listing(words: Iterable[object], limit: int = 12) -> str:
+    """Words for a message: all of them, or the first `limit` and how many more there are."""
+    words = [str(word) for word in words]
+    shown = ", ".join(words[:limit])
+    return shown if len(words) <= limit else f"{shown} and {len(words) - limit} more"
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """What to say after "unknown name": the nearest choice, and all there are."""
+    choices = list(choices)
+    folded = {choice.lower(): choice for choice in reversed(choices)}
+    near = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    hint = f'Did you mean "{folded[near[0]]}"? ' if near else ""
+    return f"{hint}There is: {listing(choices, limit=60)}."

@@ -1,0 +1,1 @@
+"""Evaluation: a split's outputs, its answers, and how sure their scores are."""

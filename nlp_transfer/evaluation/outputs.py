@@ -1,0 +1,37 @@
+"""The outputs of a model for all features of a split, in the order of the features."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import nn
+
+from nlp_transfer.data.batches import Features, by_length
+
+
+def outputs_of(
+    model: nn.Module, features: Features, batch_size: int, autocast: AbstractContextManager[Any] | None = None
+) -> np.ndarray:
+    """What the task keeps of the model's outputs, float32, features first.
+
+    Features are read in batches of similar lengths; with several processes each reads its share of the batches, and all
+    get all outputs. Without `autocast` the model computes in the precision of its weights.
+    """
+    state = PartialState()
+    rank, processes = state.process_index, state.num_processes
+    model.eval()
+    batches = by_length(features.lengths, batch_size)[rank::processes]
+    kept = []
+    with torch.inference_mode(), autocast or nullcontext():
+        for indices in batches:
+            batch = features.fetch(indices).to(state.device)
+            kept.append(features.task.keep(model(**batch.inputs)).cpu().numpy())
+    if processes > 1:
+        shares = gather_object(list(zip(batches, kept, strict=True)))
+        batches, kept = [share[0] for share in shares], [share[1] for share in shares]
+    return np.concatenate(kept)[np.argsort(np.concatenate(batches))]

@@ -1,0 +1,96 @@
+"""What a person wrote, flags and YAML, as nested values: nothing is checked here but the form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nlp_transfer.errors import RequestError
+
+SHORT = {"task": "name", "model": "name", "method": "name", "data": "source"}
+"""Sections that may be written as one word, and the setting that the word is."""
+
+Values = dict[str, Any]
+"""Settings by name, in sections."""
+
+
+def sections(values: Values) -> Values:
+    """Values with every one-word section written out: `model: minilm` is `model: {name: minilm}`."""
+    written = {}
+    for section, value in values.items():
+        short = SHORT.get(section)
+        written[section] = {short: value} if short and not isinstance(value, dict) else value
+        if isinstance(written[section], dict):
+            written[section] = dict(written[section])
+    return written
+
+
+def merge(under: Values, over: Values, said: list[str] | None) -> None:
+    """Lay values over others; a section of another task or method loses the settings of the one it replaces."""
+    for section, value in over.items():
+        beneath = under.get(section)
+        if not isinstance(value, dict) or not isinstance(beneath, dict):
+            under[section] = value
+            continue
+        if section in ("task", "method") and value.get("name", beneath.get("name")) != beneath.get("name"):
+            lost = sorted(beneath.keys() - {"name"})
+            if lost and said is not None:
+                said.append(f"{section} {value['name']} replaces {beneath.get('name')}, whose {', '.join(lost)} no longer apply.")
+            beneath.clear()
+        for name, setting in value.items():
+            both = isinstance(setting, dict) and isinstance(beneath.get(name), dict)
+            beneath[name] = {**beneath[name], **setting} if both else setting
+
+
+def flags(arguments: Sequence[str]) -> Values:
+    """Nested values from the words of a command line; a flag without a value is true."""
+    values: Values = {}
+    for flag, value in _separated(arguments):
+        path = flag.split(".")
+        if len(path) == 1 and flag in SHORT:
+            path.append(SHORT[flag])
+        inner = values
+        for name in path[:-1]:
+            inner = inner.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise RequestError(f"--{flag} contradicts another flag for --{path[0]}.")
+        inner[path[-1]] = value
+    return values
+
+
+def _separated(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise RequestError(f'"{word}" belongs to no flag: expected --name value. Put quotes around a value with blanks.')
+        flag, equals, value = word[2:].partition("=")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        yield flag, value
+
+
+def words(value: Any) -> Any:
+    """A list of words, from a flag's "a,b" or a YAML list in which numbers are words too."""
+    if isinstance(value, str):
+        value = None if value == "null" else [word.strip() for word in value.strip("[]").split(",") if word.strip()]
+    if isinstance(value, list | tuple):
+        return [str(word) if isinstance(word, int | float) and not isinstance(word, bool) else word for word in value]
+    return value
+
+
+def read_yaml(file: Path) -> Values:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RequestError(f"{file} does not exist.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{file} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise RequestError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise RequestError(f"{file} is no recipe: expected settings by name, such as task: sentiment.")
+    return values

@@ -1,0 +1,78 @@
+"""Members of a folder: the file's name is the member's name, the folder is the list."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import MISSING, dataclass, fields
+from types import ModuleType
+from typing import Any, TypeVar
+
+from nlp_transfer.errors import RequestError, did_you_mean
+
+T = TypeVar("T")
+
+FITTED = {"fitted": True}
+"""Metadata of a dataclass field that is learned from the training rows and is therefore no setting."""
+
+
+def names(package: ModuleType) -> list[str]:
+    """The names of a package's members, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def find(package: ModuleType, name: str, base: type[T]) -> type[T]:
+    """The one public class of kind `base` that the file `name` of `package` defines."""
+    kind = base.__name__.lower()
+    if name not in names(package):
+        raise RequestError(f'There is no {kind} "{name}". {did_you_mean(name, names(package))}')
+    module = importlib.import_module(f"{package.__name__}.{name}")
+    found = [
+        member
+        for member_name, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, base) and member.__module__ == module.__name__ and not member_name.startswith("_")
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{module.__name__} must define exactly one public {base.__name__}, it has {len(found)}")
+    return found[0]
+
+
+def name_of(member: object) -> str:
+    """The name of a member's class: that of the file which defines it."""
+    cls = member if isinstance(member, type) else type(member)
+    return cls.__module__.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a member: its name, its type as written, its default, and the line of help under it."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def fitted_names(cls: type) -> set[str]:
+    """The names of the fields that are learned from the training rows."""
+    return {field.name for field in fields(cls) if field.metadata.get("fitted")}  # type: ignore[arg-type]
+
+
+def settings(cls: type) -> list[Setting]:
+    """The settings of a dataclass, each with the line of help that stands under the field in its source."""
+    from docstring_parser import parse_from_object
+
+    helps: dict[str, str] = {}
+    for ancestor in reversed(cls.__mro__[:-1]):
+        described = parse_from_object(ancestor)
+        helps.update({parameter.arg_name: parameter.description or "" for parameter in described.params})
+    found = []
+    for field in fields(cls):  # type: ignore[arg-type]
+        if field.metadata.get("fitted"):
+            continue
+        default = field.default if field.default is not MISSING else None
+        if field.default_factory is not MISSING:
+            default = field.default_factory()
+        found.append(Setting(field.name, str(field.type), default, helps.get(field.name, "")))
+    return found

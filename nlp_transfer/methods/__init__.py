@@ -1,0 +1,68 @@
+"""Methods: which weights learn, and nothing else. One file each; the file's name is the method's name."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
+from nlp_transfer import members
+from nlp_transfer.training.loop import decay_groups
+from nlp_transfer.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Says which weights learn. Its fields are its settings."""
+
+    default_learning_rate: ClassVar[float]
+    """Peak learning rate when `train.learning_rate` is not given, so that one recipe serves all methods."""
+
+    @property
+    def name(self) -> str:
+        """The method's name: that of its file."""
+        return members.name_of(self)
+
+    @abstractmethod
+    def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
+        """Freeze weights or put modules in; give back the model that trains.
+
+        Args:
+            model: as loaded, everything trainable.
+            head: names of the head's parameters: they always train and are always saved.
+        """
+
+    def frozen_blocks(self, model: nn.Module) -> int:  # noqa: ARG002
+        """How many blocks from the bottom never change, embeddings included as soon as it is one or more."""
+        return 0
+
+    def parameter_groups(self, model: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
+        """Groups for AdamW: what requires a gradient, with weight decay on matrices only."""
+        trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        return decay_groups(trainable, settings)
+
+    def unfreeze(self, model: nn.Module, epoch: int) -> bool:  # noqa: ARG002
+        """Asked at an epoch's start: let more weights learn; true if the parameter groups must be built again."""
+        return False
+
+    @abstractmethod
+    def merge(self, model: nn.Module) -> nn.Module:
+        """A plain model with the same outputs; an error where no plain model has them."""
+
+
+def names() -> list[str]:
+    """All methods, by file name."""
+    return members.names(sys.modules[__name__])
+
+
+def find(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        RequestError: for an unknown name, with the nearest one.
+    """
+    return members.find(sys.modules[__name__], name, Method)

@@ -1,0 +1,72 @@
+"""Metrics: one file each, a plain function of the file's name; `load` wraps it as an `evaluate.Metric`.
+
+scikit-learn gives the same numbers and is what the tests hold these against. A bootstrap calls a metric thousands of
+times, and there scikit-learn's checks of its arguments take far longer than the sums.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import datasets
+import evaluate
+import numpy as np
+
+from nlp_transfer import members
+
+Labels = Annotated[np.ndarray, "labels"]
+"""Label ids (rows,), integers."""
+
+Probabilities = Annotated[np.ndarray, "probabilities"]
+"""Probability of every label (rows, labels)."""
+
+_FEATURES = {"labels": datasets.Value("int64"), "probabilities": datasets.List(datasets.Value("float64"))}
+
+
+def function(name: str) -> Callable[..., float]:
+    """The plain function of a metric: `(predictions, references) -> number`."""
+    if name not in members.names(sys.modules[__name__]):
+        raise members.RequestError(f'There is no metric "{name}". {members.did_you_mean(name, names())}')
+    return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+
+
+def names() -> list[str]:
+    """All metrics, by file name."""
+    return members.names(sys.modules[__name__])
+
+
+def load(name: str) -> evaluate.Metric:
+    """A metric for code that works with `evaluate`: `load("macro_f1").compute(predictions=..., references=...)`.
+
+    Nothing is fetched and nothing is written: predictions stay in memory.
+    """
+    plain = function(name)
+    kinds = get_type_hints(plain, include_extras=True)
+    features = datasets.Features({key: _FEATURES[kinds[key].__metadata__[0]] for key in ("predictions", "references")})
+
+    class Wrapped(evaluate.Metric):
+        def _info(self) -> evaluate.MetricInfo:
+            return evaluate.MetricInfo(
+                description=plain.__doc__ or "", citation="", inputs_description="", features=features
+            )
+
+        def _compute(self, predictions: Any, references: Any) -> dict[str, float]:  # type: ignore[override]
+            return {name: plain(np.asarray(predictions), np.asarray(references))}
+
+    return Wrapped(module_name=name, keep_in_memory=True)
+
+
+def confusion(predictions: Labels, references: Labels) -> np.ndarray:
+    """Counts (labels, labels): true labels down, predicted across."""
+    size = int(max(predictions.max(), references.max())) + 1
+    return np.bincount(references * size + predictions, minlength=size * size).reshape(size, size)
+
+
+def f1_by_label(predictions: Labels, references: Labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """F1 of every label, whether it occurs at all (true or predicted), and how many rows truly have it."""
+    table = confusion(predictions, references)
+    support, both = table.sum(1), table.sum(1) + table.sum(0)
+    return 2 * np.diag(table) / np.maximum(both, 1), both > 0, support

@@ -1,0 +1,63 @@
+"""Progress for a person: a live bar on a terminal, a line now and then elsewhere; always on standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nlp_transfer.training.loop import Step
+
+LINES = 10
+"""Lines per training where there is no terminal, evaluations apart."""
+
+
+class Show:
+    """Shows what a run does. `quiet` says nothing."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.bar: Progress | None = None
+        self.seconds = 0.0
+
+    def say(self, sentence: str) -> None:
+        """One line."""
+        self.console.print(sentence, markup=False)
+
+    def __enter__(self) -> Show:
+        self.seconds = 0.0
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("epoch {task.fields[epoch]:.2f}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total} steps  loss {task.fields[loss]:.4f}  {task.fields[speed]:.0f} rows/s"),
+                TimeRemainingColumn(),
+            )
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task("train", total=None, epoch=0.0, loss=float("nan"), speed=0.0)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def step(self, step: Step, loss: float | None) -> None:
+        """One step of training; `loss` is the mean of the last logged steps, where there is one."""
+        self.seconds += step.seconds
+        speed = step.rows / max(self.seconds, 1e-9)
+        if self.bar:
+            fields = {} if loss is None else {"loss": loss}
+            self.bar.update(self.task, total=step.total, completed=step.number, epoch=step.epoch, speed=speed, **fields)
+        elif loss is not None and step.number % max(1, step.total // LINES) == 0:
+            left = time.strftime("%H:%M:%S", time.gmtime(self.seconds / step.number * (step.total - step.number)))
+            self.say(f"step {step.number}/{step.total}  epoch {step.epoch:.2f}  loss {loss:.4f}  {speed:.0f} rows/s  {left} left")
+
+    def evaluation(self, epoch: float, scores: Mapping[str, float], best: bool) -> None:
+        """The scores of an evaluation on validation."""
+        written = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        self.say(f"epoch {epoch:.2f}  validation: {written}{'  (best so far)' if best else ''}")

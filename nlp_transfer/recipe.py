@@ -1,0 +1,216 @@
+"""Recipe: all that defines a run, checked whole before anything is loaded; from YAML and flags, and to YAML again."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from argparse import ArgumentError
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from nlp_transfer import members, methods, tasks
+from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.data.sources import described
+from nlp_transfer.errors import RequestError, did_you_mean
+from nlp_transfer.flags import Values, flags, merge, read_yaml, sections, words
+from nlp_transfer.heads import HeadSettings
+from nlp_transfer.methods import Method
+from nlp_transfer.tasks import Task
+from nlp_transfer.training import precision
+from nlp_transfer.training.settings import TrainSettings
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Backbone, task, data, method, training settings and seed: the same recipe gives the same run."""
+
+    task: Task
+    data: DataSettings
+    model: ModelSettings = field(default_factory=ModelSettings)
+    method: Method = field(default_factory=lambda: methods.find("full")())
+    columns: Mapping[str, str] = field(default_factory=dict)
+    head: HeadSettings = field(default_factory=HeadSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    seed: int = 0
+
+    @classmethod
+    def make(cls, **parts: Any) -> Recipe:
+        """A recipe from objects, words and dicts: `Recipe.make(task="sentiment", data="reviews.csv", train={"epochs": 2})`.
+
+        Raises:
+            RequestError: for unknown names and settings, values of the wrong kind, and missing parts.
+        """
+        objects = {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}
+        values = {name: part for name, part in parts.items() if name not in objects and part is not None}
+        kinds = {name: members.name_of(part) for name, part in objects.items() if name in ("task", "method")}
+        source = None
+        if "data" in values and not isinstance(values["data"], str | Path):
+            source, values["data"] = _in_memory(values["data"])
+        recipe = _checked({**values, **kinds})
+        if source is not None:
+            recipe = replace(recipe, data=replace(recipe.data, source=source))
+        return replace(recipe, **objects)
+
+    @classmethod
+    def read(cls, file: str | Path) -> Recipe:
+        """A recipe from a YAML file.
+
+        Raises:
+            RequestError: for a file that cannot be read, and as `make`.
+        """
+        return _checked(read_yaml(Path(file)))
+
+    @classmethod
+    def from_flags(
+        cls, arguments: Sequence[str], defaults: Mapping[str, Any] | None = None, said: list[str] | None = None
+    ) -> Recipe:
+        """A recipe from flags such as `--train.epochs 2`, over those of `--config FILE`, over `defaults`.
+
+        Args:
+            arguments: words of a command line, without the command.
+            defaults: values under everything else, as a YAML file would hold them.
+            said: receives a sentence for every choice that the person should know of.
+
+        Raises:
+            RequestError: as `make`.
+        """
+        values = sections(dict(defaults or {}))
+        flagged = flags(arguments)
+        if (config := flagged.pop("config", None)) is not None:
+            merge(values, sections(read_yaml(Path(config))), said)
+        merge(values, sections(flagged), said)
+        return _checked(values)
+
+    def resolved(self, backbone: Backbone, device: torch.device) -> Recipe:
+        """The recipe with every automatic value settled: learning rate, precision, length, pooling.
+
+        Raises:
+            RequestError: for a precision that the device does not have, or texts longer than the backbone can read.
+        """
+        train = replace(
+            self.train,
+            learning_rate=self.train.learning_rate or self.method.default_learning_rate,
+            precision=precision.resolve(self.train.precision, device),  # type: ignore[arg-type]
+        )
+        longest = backbone.max_length(cap=False)
+        if self.data.max_length and self.data.max_length > longest:
+            raise RequestError(f"data.max_length is {self.data.max_length}, but {backbone.name} reads at most {longest} tokens.")
+        data = replace(self.data, max_length=self.data.max_length or backbone.max_length())
+        pooling = "own" if self.head.pooling == "auto" else self.head.pooling
+        return replace(self, train=train, data=data, head=replace(self.head, pooling=pooling))
+
+    def to_dict(self) -> Values:
+        """The recipe as nested values that YAML and JSON can hold, nothing left out."""
+        data = {f.name: getattr(self.data, f.name) for f in dataclasses.fields(self.data)}
+        for name in ("source", "validation", "test"):
+            data[name] = None if data[name] is None else described(data[name])
+        return {
+            "model": dataclasses.asdict(self.model),
+            "task": {"name": self.task.name, **_plain(self.task.settings())},
+            "method": {"name": self.method.name, **_plain(dataclasses.asdict(self.method))},
+            "data": data,
+            "columns": dict(self.columns),
+            "head": dataclasses.asdict(self.head),
+            "train": _plain(dataclasses.asdict(self.train)),
+            "seed": self.seed,
+        }
+
+    def to_yaml(self) -> str:
+        """The recipe as the text of a YAML file that `read` understands."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def parser(task: type[Task], method: type[Method], prog: str = "nlp-transfer train") -> ArgumentParser:
+    """The parser of all settings that a recipe of this task and method has."""
+    built = ArgumentParser(prog=prog, allow_abbrev=False, exit_on_error=False, description=task.__doc__)
+    built.add_argument("--seed", type=int, default=0, help="Every random choice follows from it.")
+    built.add_argument("--columns", type=dict[str, str], default={}, help="--columns.text review: names of your columns.")
+    for section, cls in _classes(task, method).items():
+        if section in ("task", "method"):
+            help_text = f"The {section} (see `nlp-transfer list {section}s`)."
+            built.add_argument(f"--{section}.name", type=str, default=members.name_of(cls), help=help_text)
+        built.add_class_arguments(cls, section, skip=members.fitted_names(cls))
+    return built
+
+
+def _classes(task: type[Task], method: type[Method]) -> dict[str, type]:
+    """The dataclass behind each section of a recipe."""
+    members_of = {"model": ModelSettings, "task": task, "method": method, "data": DataSettings}
+    return {**members_of, "head": HeadSettings, "train": TrainSettings}
+
+
+def _checked(values: Values) -> Recipe:
+    """A recipe from nested values: the second pass, with a parser built for the chosen task and method."""
+    values = sections(values)
+    known = {*_classes(Task, Method), "columns", "seed"}
+    for name in values:
+        if name not in known:
+            raise RequestError(f'a recipe has no "{name}". {did_you_mean(name, sorted(known))}')
+    task_name = values.get("task", {}).get("name")
+    if task_name is None:
+        raise RequestError(f"no task: name one with --task. There is: {', '.join(tasks.names())}.")
+    task = tasks.find(str(task_name))
+    method = methods.find(str(values.get("method", {}).get("name", "full")))
+    classes = _classes(task, method)
+    for section, cls in classes.items():
+        if not isinstance(values.get(section, {}), dict):
+            raise RequestError(f"{section} is {values[section]!r}: expected settings by name.")
+        settings = {setting.name: setting for setting in members.settings(cls)}
+        choices = [*settings, *(["name"] if section in ("task", "method") else [])]
+        for name, value in values.get(section, {}).items():
+            if name not in choices:
+                raise RequestError(f'{section} has no setting "{name}". {did_you_mean(name, choices)}')
+            if name in settings and settings[name].type.startswith("tuple[str"):
+                values[section][name] = words(value)
+    try:
+        parsed = parser(task, method).parse_object(values).as_dict()
+    except ArgumentError as error:
+        raise _readable(error, values, classes) from error
+    parts = {}
+    for section, cls in classes.items():
+        chosen = dict(parsed[section])
+        if section in ("task", "method"):
+            del chosen["name"]
+        parts[section] = cls(**chosen)
+    return Recipe(**parts, columns=parsed["columns"], seed=parsed["seed"])
+
+
+def _readable(error: ArgumentError, values: Values, classes: Mapping[str, type]) -> RequestError:
+    """What a person can act on, from what the parser says."""
+    found = re.search(r'Parser key "([\w.]+)"', str(error))
+    if not found:
+        return RequestError(" ".join(str(error).split()))
+    section, _, name = found[1].partition(".")
+    value = values.get(section)
+    if section not in classes or not name:
+        kind = "a whole number" if section == "seed" else "names of your columns, such as columns.text: review"
+        return RequestError(f"{found[1]} is {value!r}: expected {kind}.")
+    name = name.partition(".")[0]
+    setting = next(setting for setting in members.settings(classes[section]) if setting.name == name)
+    hints = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    kind = " or ".join(hints.get(part, part) for part in setting.type.split(" | ")).replace("None", "null")
+    described_value = value.get(name) if isinstance(value, dict) else value
+    return RequestError(f"{section}.{name} is {described_value!r}: expected {kind}. {setting.help}")
+
+
+def _in_memory(data: Any) -> tuple[Any, Values]:
+    """Rows that no file holds, and the data settings that stand beside them."""
+    if isinstance(data, dict) and "source" in data:
+        settings = dict(data)
+        source = settings.pop("source")
+        return (None, data) if isinstance(source, str | Path) else (source, settings)
+    return data, {}
+
+
+def _plain(values: Values) -> Values:
+    """Values without tuples, which YAML would write with a tag."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

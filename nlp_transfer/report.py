@@ -1,0 +1,112 @@
+"""The report of a run as numbers, and the model card that says the same in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+SCHEMA = 1
+"""Version of report.json; it grows when a reader of an older one would misread a newer."""
+
+
+def parameters(before: int, model: nn.Module, artefact: Path) -> dict[str, int]:
+    """Counts of a model's weights: all, those that learn, those that the method added, and bytes of the saved artefact."""
+    counts = [parameter.numel() for parameter in model.parameters()]
+    learning = [parameter.numel() for parameter in model.parameters() if parameter.requires_grad]
+    return {
+        "total": sum(counts),
+        "trainable": sum(learning),
+        "added": sum(counts) - before,
+        "stored_bytes": sum(file.stat().st_size for file in artefact.glob("*.safetensors")),
+    }
+
+
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON that a person can read; replaced in one move, so that no reader ever sees half of it."""
+    half = file.with_name(f".{file.name}.part")
+    half.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=True) + "\n", encoding="utf-8")
+    half.replace(file)
+
+
+def card(report: Mapping[str, Any], primary: str) -> str:
+    """The model card: Markdown with the metadata that the Hub reads."""
+    recipe, backbone = report["recipe"], report["backbone"]
+    task, method = recipe["task"]["name"], recipe["method"]["name"]
+    metadata = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "base_model": backbone["id"],
+        "tags": ["nlp_transfer", task, method],
+        "metrics": sorted(report["scores"]["test"]),
+    }
+    header = yaml.safe_dump(metadata, sort_keys=False)
+    return f"""---
+{header}---
+# {task}, {method} on {backbone["id"]}
+
+Test {primary.replace("_", " ")}: **{report["scores"]["test"][primary]:.4f}**, 95 % interval {_interval(report, primary)}
+(bootstrap over {report["data"]["rows"]["test"]} rows; it says nothing about other seeds).
+
+## Use
+
+```python
+from nlp_transfer import load_run
+
+run = load_run("PATH OR HUB ID OF THIS RUN")
+print(run.predict(["a text"]))
+```
+
+## Scores
+
+{_scores(report)}
+
+## Data
+
+{_bullets([f"{name}: {rows} rows" for name, rows in report["data"]["rows"].items()])}
+{_bullets(report["data"]["notes"])}
+{_bullets([f"warning: {warning}" for warning in report["data"]["warnings"]])}
+
+## How it was made
+
+{report["parameters"]["trainable"]:,} of {report["parameters"]["total"]:,} weights learned, {_duration(report)} of training in
+{recipe["train"]["precision"]} on {report["environment"]["device_name"] or report["environment"]["device"]}, seed {recipe["seed"]}.
+The recipe:
+
+```yaml
+{yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)}```
+
+It repeats the run: `nlp-transfer train --config recipe.yaml`.
+
+## Limits
+
+The scores hold for texts like those it was trained and tested on, and its probabilities are not calibrated for others.
+It carries whatever its backbone learned; see the card of {backbone["id"]}.
+"""
+
+
+def _interval(report: Mapping[str, Any], name: str) -> str:
+    low, high = report["intervals"]["test"][name]
+    return f"{low:.4f} to {high:.4f}"
+
+
+def _scores(report: Mapping[str, Any]) -> str:
+    """A Markdown table of the scores of both splits."""
+    lines = ["| score | validation | test | 95 % interval of test |", "|---|---|---|---|"]
+    for name, value in report["scores"]["test"].items():
+        validation = report["scores"]["validation"][name]
+        lines.append(f"| {name.replace('_', ' ')} | {validation:.4f} | {value:.4f} | {_interval(report, name)} |")
+    return "\n".join(lines)
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _duration(report: Mapping[str, Any]) -> str:
+    seconds = report["time"]["train_seconds"]
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,169 @@
+"""Runs: the folder of a finished run, loaded to predict and to judge, saved, and shared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from nlp_transfer import tasks
+from nlp_transfer.backbone import refuse_pickles
+from nlp_transfer.data.batches import Features
+from nlp_transfer.data.checks import PLACE, Split
+from nlp_transfer.data.splits import load_one
+from nlp_transfer.errors import RequestError
+from nlp_transfer.evaluation.intervals import bootstrap
+from nlp_transfer.evaluation.outputs import outputs_of
+from nlp_transfer.quiet import quiet
+from nlp_transfer.tasks import Task
+
+BATCH = 64
+"""Rows read at once when nobody asks for another number."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Answers to the rows of one split, and what they are worth."""
+
+    answers: list[Any]
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    details: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. `model` and `tokenizer` are plain objects of transformers or peft, loaded when first used."""
+
+    folder: Path
+    task: Task
+    report: Mapping[str, Any]
+
+    @property
+    def scores(self) -> Mapping[str, Mapping[str, float]]:
+        """Scores by split and metric: `run.scores["test"]["accuracy"]`."""
+        return self.report["scores"]
+
+    @property
+    def artefact(self) -> Path:
+        """The folder that plain transformers loads."""
+        return self.folder / "model" if (self.folder / "model").is_dir() else self.folder
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, with the length limit of training."""
+        return AutoTokenizer.from_pretrained(self.artefact, local_files_only=True, trust_remote_code=False)
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The model in fp32, on the device at hand, ready to predict."""
+        refuse_pickles(self.artefact)
+        auto_class, _ = self.task.head()
+        with quiet():
+            model = auto_class.from_pretrained(
+                self.artefact, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            )
+        return model.to(PartialState().device).eval()
+
+    def predict(self, texts: Any, batch_size: int = BATCH, columns: Mapping[str, str] | None = None) -> list[Any]:
+        """Answers to texts, in their order.
+
+        Args:
+            texts: one text, several, dicts with the task's columns, or anything else that training takes as data.
+            batch_size: rows read at once.
+            columns: names of the columns, where they are neither those of training nor usual ones.
+
+        Raises:
+            RequestError: for a text that is empty or no text, naming it.
+        """
+        source: Any = [texts] if isinstance(texts, str) else texts
+        if isinstance(source, list | tuple):
+            if not source:
+                return []
+            first = next(iter(self.task.columns))
+            source = [{first: row} if not isinstance(row, Mapping) else row for row in source]
+        split = self._rows(source, columns, answers=False, warnings=[])
+        return self.answers(split, batch_size)
+
+    def evaluate(self, source: Any, batch_size: int = BATCH, columns: Mapping[str, str] | None = None) -> Judgement:
+        """Scores on rows with answers: a file, or anything else that training takes as data; `columns` as in `predict`.
+
+        Raises:
+            RequestError: for rows that cannot be judged, naming file, row and column.
+        """
+        warnings: list[str] = []
+        split = self._rows(source, columns, answers=True, warnings=warnings)
+        judgement = self.judge(split, batch_size)
+        judgement.warnings.extend(warnings)
+        return judgement
+
+    def judge(self, split: Split, batch_size: int = BATCH) -> Judgement:
+        """Scores on rows that have been checked."""
+        answers = self.answers(split, batch_size)
+        judged = self.task.judged(answers, split.rows)
+        intervals = bootstrap(self.task, judged)
+        return Judgement(answers, self.task.metrics(judged), intervals, self.task.details(answers, split.rows))
+
+    def answers(self, split: Split, batch_size: int = BATCH) -> list[Any]:
+        """Answers to rows that have been checked."""
+        features = Features.of(split.rows, self.task, self.tokenizer)
+        outputs = outputs_of(self.model, features, batch_size)
+        return self.task.decode(outputs, features.columns, split.rows)
+
+    def _rows(self, source: Any, columns: Mapping[str, str] | None, answers: bool, warnings: list[str]) -> Split:
+        remembered = self.report["data"]["columns"]
+        return load_one(source, self.task, answers, warnings, columns or {}, remembered)
+
+    def push_to_hub(self, repo_id: str, private: bool = True, token: str | None = None) -> str:
+        """Upload model, task, recipe, report and card to the Hub, and give back the address.
+
+        Predictions and logs stay here: they hold what was in the data. The model's files stand at the top of the
+        repository, where transformers looks for them; `load_run` reads a downloaded copy of it.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        address = api.create_repo(repo_id, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo_id, folder_path=self.artefact, commit_message="Model")
+        shared = ["task.json", "recipe.yaml", "report.json", "README.md"]
+        api.upload_folder(repo_id=repo_id, folder_path=self.folder, allow_patterns=shared, commit_message="Run")
+        return str(address)
+
+
+def load_run(path: str | Path) -> Run:
+    """A finished run from its folder.
+
+    Raises:
+        RequestError: for a folder that holds no run, or one that did not finish.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise RequestError(f"{folder} is no folder: expected the --output of a finished run.")
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        raise RequestError(f"{folder} holds no finished run: {missing} is missing. Was the run stopped or failed?") from error
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{folder} holds a damaged run: {error}") from error
+    if report.get("status") != "finished":
+        raise RequestError(f"{folder} holds a run that is {report.get('status')}, not finished.")
+    return Run(folder, tasks.from_json(task), report)
+
+
+def predictions(judgement: Judgement, split: Split, task: Task) -> list[dict[str, Any]]:
+    """One line per row: the place in its file, the answer, and the truth, so that any figure can be rebuilt."""
+    lines = []
+    for answer, row in zip(judgement.answers, split.rows, strict=True):
+        gold = {name: row[name] for name in task.answer_columns}
+        lines.append({"place": row[PLACE], **asdict(answer), "gold": next(iter(gold.values())) if len(gold) == 1 else gold})
+    return lines

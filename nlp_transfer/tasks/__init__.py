@@ -1,0 +1,177 @@
+"""Tasks: the shape of a problem. One file each; the file's name is the task's name."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from nlp_transfer import members
+from nlp_transfer.training.batch import Batch
+
+Columns = Mapping[str, Sequence[Any]]
+"""Rows or features as columns: every value has one entry per row."""
+
+
+class Primary(NamedTuple):
+    """The metric that picks the best checkpoint, and whether higher is better."""
+
+    metric: str
+    higher_is_better: bool = True
+
+
+class Answer(Protocol):
+    """What a task says about one row."""
+
+    def cells(self) -> dict[str, Any]:
+        """The answer as columns of an output file: flat, with values that CSV and JSON can hold."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """The shape of a problem: which columns a row has, which head answers, how an answer is judged.
+
+    The fields of a task are its settings; `fit` gives a new task that also knows what the training rows teach
+    (labels, scale, weights), kept in fields with the metadata `members.FITTED` and saved in the run.
+    """
+
+    columns: ClassVar[Mapping[str, tuple[str, ...]]]
+    """What a row must have once the recipe has renamed it, each with usual names by which it is recognised."""
+    answer_columns: ClassVar[tuple[str, ...]]
+    """Which of the columns are the answer: needed to train and to judge, not to predict."""
+    primary: ClassVar[Primary]
+    sample: ClassVar[tuple[Mapping[str, Any], ...]]
+    """A handful of rows for tests and docs."""
+
+    @property
+    def name(self) -> str:
+        """The task's name: that of its file."""
+        return members.name_of(self)
+
+    @abstractmethod
+    def fit(self, rows: Dataset) -> Self:
+        """A task that knows labels, scale and weights, from training rows as their file gives them.
+
+        Raises:
+            RequestError, RowError: when no task can be made of these rows.
+        """
+
+    @abstractmethod
+    def read(self, rows: Dataset) -> Dataset:
+        """Rows as the fitted task judges them: answers in the task's own spelling, rows it leaves out dropped.
+
+        Rows without the answer's columns pass unchanged.
+
+        Raises:
+            RowError: for an answer that training did not have.
+        """
+
+    def notes(self) -> list[str]:
+        """Sentences for the report: how the fitted task reads what the files say."""
+        return []
+
+    @abstractmethod
+    def strata(self, rows: Dataset) -> Sequence[Hashable]:
+        """One value per row; a cut of the rows keeps the shares of these values."""
+
+    @abstractmethod
+    def head(self) -> tuple[Any, dict[str, Any]]:
+        """The Auto class that answers, and the configuration of its head."""
+
+    @abstractmethod
+    def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
+        """Features of rows, in columns, `input_ids` among them; with targets where the rows have answers.
+
+        Texts are cut at `tokenizer.model_max_length`.
+        """
+
+    @abstractmethod
+    def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:
+        """One batch, padded to the longest of its features."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
+        """The summed loss of a batch, and the summed weight that it averages over."""
+
+    def keep(self, outputs: Any) -> Tensor:
+        """Of a model's outputs for a batch what `decode` needs, rows first."""
+        return outputs.logits.float()
+
+    def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:  # noqa: ARG002
+        """A task with thresholds or a temperature, chosen on the validation split; nothing to choose by default."""
+        return self
+
+    @abstractmethod
+    def decode(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> list[Any]:
+        """One answer per row, from what `keep` kept of the model's outputs, in the order of the features."""
+
+    @abstractmethod
+    def judged(self, answers: Sequence[Any], rows: Dataset) -> dict[str, np.ndarray]:
+        """Arrays, rows first, from which `metrics` computes every score: so a bootstrap can draw rows again."""
+
+    @abstractmethod
+    def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Every score of the rows that these arrays describe."""
+
+    def score(self, answers: Sequence[Any], rows: Dataset) -> dict[str, float]:
+        """Every score of answers held against rows: numbers only."""
+        return self.metrics(self.judged(answers, rows))
+
+    def details(self, answers: Sequence[Any], rows: Dataset) -> dict[str, Any]:  # noqa: ARG002
+        """What stands behind the scores, for the report: per class, confusion matrix."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """The settings, without what was learned from rows: what a recipe says of the task."""
+        fitted = members.fitted_names(type(self))
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in fitted}
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, fitted values too, for `from_json`."""
+        return {"name": self.name, **asdict(self)}
+
+
+def from_json(values: Mapping[str, Any]) -> Task:
+    """A fitted task as `Task.to_json` gave it."""
+    values = dict(values)
+    cls = find(values.pop("name"))
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def pad(sequences: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
+    """Token ids (rows, longest) padded on the right with `value`, and the mask of real tokens, both int64."""
+    longest = max(len(sequence) for sequence in sequences)
+    ids = np.full((len(sequences), longest), value, dtype=np.int64)
+    mask = np.zeros((len(sequences), longest), dtype=np.int64)
+    for i, sequence in enumerate(sequences):
+        ids[i, : len(sequence)] = sequence
+        mask[i, : len(sequence)] = 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def cells(answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
+    """Answers as columns of an output file."""
+    return (answer.cells() for answer in answers)
+
+
+def names() -> list[str]:
+    """All tasks, by file name."""
+    return members.names(sys.modules[__name__])
+
+
+def find(name: str) -> type[Task]:
+    """The class of a task.
+
+    Raises:
+        RequestError: for an unknown name, with the nearest one.
+    """
+    return members.find(sys.modules[__name__], name, Task)

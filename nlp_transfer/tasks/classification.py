@@ -1,0 +1,208 @@
+"""Classification: one text, one of several labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
+from nlp_transfer.members import FITTED
+from nlp_transfer.metrics.accuracy import accuracy
+from nlp_transfer.metrics.expected_calibration_error import expected_calibration_error
+from nlp_transfer.metrics.macro_f1 import macro_f1
+from nlp_transfer.metrics.matthews_correlation import matthews_correlation
+from nlp_transfer.metrics.weighted_f1 import weighted_f1
+from nlp_transfer.tasks import Columns, Primary, Task, pad
+from nlp_transfer.training.batch import Batch
+
+TEXT_NAMES = ("text", "sentence", "review", "content", "message", "comment", "tweet", "body", "document", "question")
+LABEL_NAMES = ("label", "labels", "class", "category", "topic", "intent", "target", "sentiment", "stars", "rating", "type")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The most probable label, its probability, and the probability of every label."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+    def cells(self) -> dict[str, Any]:
+        """Flat columns: label, probability, and one column per label."""
+        each = {f"probability_{name}": value for name, value in self.probabilities.items()}
+        return {"label": self.label, "probability": self.probability, **each}
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One text, one of several labels: topics, intents, kinds of question."""
+
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT_NAMES, "label": LABEL_NAMES}
+    answer_columns: ClassVar[tuple[str, ...]] = ("label",)
+    primary: ClassVar[Primary] = Primary("accuracy")
+    sample: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"text": "I was charged twice for the same month.", "label": "billing"},
+        {"text": "Where is my parcel? It should have been here on Monday.", "label": "delivery"},
+        {"text": "The invoice shows a fee that nobody told me about.", "label": "billing"},
+        {"text": "The courier left it at a house in another street.", "label": "delivery"},
+    )
+
+    labels: tuple[str, ...] | None = None
+    """The labels, in the order of the model's outputs; unset: those of the training rows, sorted."""
+    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
+    """What a row counts in the loss, by its label: `balanced` (rare labels count more), or a number per label."""
+
+    classes: tuple[str, ...] = field(default=(), metadata=FITTED)
+    weights: tuple[float, ...] | None = field(default=None, metadata=FITTED)
+
+    def fit(self, rows: Dataset) -> Self:
+        """Learn the labels and what each counts in the loss."""
+        counts = Counter(label_text(label) for label in rows["label"])
+        return self._fitted(self.labels or tuple(sorted(counts, key=_order)), counts)
+
+    def _fitted(self, classes: tuple[str, ...], counts: Mapping[str, int]) -> Self:
+        """The task with its classes known, once the counts of the training rows have been looked at."""
+        if absent := [name for name in classes if not counts.get(name)]:
+            raise RequestError(
+                f"task.labels names {listing(absent)}, which no training row has. There is: {listing(counts)}."
+            )
+        if len(classes) < 2:
+            raise RequestError(f"every training row has the label {listing(classes)}: expected at least two classes.")
+        total = sum(counts.values())
+        if len(classes) > max(2, total / 2):
+            raise RequestError(
+                f"the label column has {len(classes)} different values in {total} rows, as free text would. "
+                "Are the columns swapped? Name them with --columns.text and --columns.label."
+            )
+        return replace(self, classes=classes, weights=self._class_weights(classes, counts))
+
+    def _class_weights(self, classes: tuple[str, ...], counts: Mapping[str, int]) -> tuple[float, ...] | None:
+        if self.class_weights == "none":
+            return None
+        if self.class_weights == "balanced":
+            labels = np.repeat(np.arange(len(classes)), [counts[name] for name in classes])
+            balanced = compute_class_weight("balanced", classes=np.arange(len(classes)), y=labels)
+            return tuple(float(weight) for weight in balanced)
+        given = dict(self.class_weights)
+        for name, weight in given.items():
+            if name not in classes:
+                raise RequestError(f'task.class_weights names "{name}", which is no label. {did_you_mean(name, classes)}')
+            if not 0 < weight < float("inf"):
+                raise RequestError(f"task.class_weights.{name} is {weight}: expected a number above 0.")
+        return tuple(float(given.get(name, 1.0)) for name in classes)
+
+    def read(self, rows: Dataset) -> Dataset:
+        """Labels as text, each one that training had."""
+        if "label" not in rows.column_names:
+            return rows
+        labels = [label_text(label) for label in rows["label"]]
+        known = set(self.classes)
+        for i, label in enumerate(labels):
+            if label not in known:
+                raise RowError(i, f'the label "{label}" is not one of training. {did_you_mean(label, self.classes)}')
+        return with_labels(rows, labels)
+
+    def strata(self, rows: Dataset) -> Sequence[Hashable]:
+        """The labels: a cut keeps their shares."""
+        return rows["label"]
+
+    def head(self) -> tuple[Any, dict[str, Any]]:
+        """The architecture's classifier with one output per label, which it knows by name."""
+        names = dict(enumerate(self.classes))
+        label2id = {name: i for i, name in names.items()}
+        config = {"num_labels": len(names), "id2label": names, "label2id": label2id}
+        return AutoModelForSequenceClassification, {**config, "problem_type": "single_label_classification"}
+
+    def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
+        """Token ids of each text, and the label's number where there is one."""
+        encoded = tokenizer(list(rows["text"]), truncation=True, return_attention_mask=False, return_token_type_ids=False)
+        # a text of characters that a tokenizer drops has no tokens, and a decoder must read at least one
+        features: dict[str, list[Any]] = {"input_ids": [ids or [tokenizer.pad_token_id] for ids in encoded["input_ids"]]}
+        if "label" in rows:
+            numbers = {name: i for i, name in enumerate(self.classes)}
+            features["label"] = [numbers[label] for label in rows["label"]]
+        return features
+
+    def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:
+        """Token ids and mask (rows, tokens); labels (rows,)."""
+        ids, mask = pad(features["input_ids"], tokenizer.pad_token_id)
+        targets = {"label": torch.tensor(features["label"])} if "label" in features else {}
+        return Batch({"input_ids": ids, "attention_mask": mask}, targets)
+
+    def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
+        """Cross entropy, each row weighted by its class."""
+        logits, labels = outputs.logits.float(), batch.targets["label"]
+        if self.weights is None:
+            return torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), float(len(labels))
+        weights = torch.tensor(self.weights, device=logits.device)
+        return torch.nn.functional.cross_entropy(logits, labels, weights, reduction="sum"), weights[labels].sum()
+
+    def decode(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> list[Any]:  # noqa: ARG002
+        """The softmax of each row's logits."""
+        probabilities = torch.from_numpy(outputs).softmax(-1).numpy()
+        best = probabilities.argmax(1)
+        return [
+            Answer(self.classes[i], float(row[i]), dict(zip(self.classes, row.tolist(), strict=True)))
+            for i, row in zip(best, probabilities, strict=True)
+        ]
+
+    def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
+        """Probabilities (rows, labels), and the true labels (rows,)."""
+        numbers = {name: i for i, name in enumerate(self.classes)}
+        probabilities = np.array([list(answer.probabilities.values()) for answer in answers])
+        return {"probabilities": probabilities, "references": np.array([numbers[label] for label in rows["label"]])}
+
+    def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Accuracy, macro and weighted F1, Matthews correlation, expected calibration error."""
+        probabilities, references = judged["probabilities"], judged["references"]
+        predictions = probabilities.argmax(1)
+        return {
+            "accuracy": accuracy(predictions, references),
+            "macro_f1": macro_f1(predictions, references),
+            "weighted_f1": weighted_f1(predictions, references),
+            "matthews_correlation": matthews_correlation(predictions, references),
+            "expected_calibration_error": expected_calibration_error(probabilities, references),
+        }
+
+    def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
+        """Precision, recall, F1 and support per class, and the confusion matrix (true labels down, predictions across)."""
+        predictions, references = [answer.label for answer in answers], list(rows["label"])
+        classes = list(self.classes)
+        scores = precision_recall_fscore_support(references, predictions, labels=classes, zero_division=0)
+        columns = zip(*(column.tolist() for column in scores), strict=True)
+        per_class = {
+            name: dict(zip(("precision", "recall", "f1", "support"), row, strict=True))
+            for name, row in zip(classes, columns, strict=True)
+        }
+        matrix = confusion_matrix(references, predictions, labels=classes).tolist()
+        return {"per_class": per_class, "confusion_matrix": {"labels": classes, "rows": matrix}}
+
+
+def label_text(label: Any) -> str:
+    """A label as text: whole numbers without a decimal point, whatever the file's form made of them."""
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return str(label)
+
+
+def _order(label: str) -> tuple[int, float, str]:
+    """Sort key: numbers by value, then words by spelling."""
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
+
+
+def with_labels(rows: Dataset, labels: list[str]) -> Dataset:
+    """Rows with their label column replaced."""
+    return rows.remove_columns("label").add_column("label", labels)

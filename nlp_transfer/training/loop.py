@@ -1,0 +1,170 @@
+"""The training loop: a generator that yields after every step of the optimiser.
+
+Stopping is the caller's `break`, saving and printing the caller's next line. The order of the rows comes from the plan,
+which is a function of (seed, epoch) alone; the loop never asks which task or method it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import get_scheduler
+
+from nlp_transfer.training.batch import Batch
+from nlp_transfer.training.settings import TrainSettings
+
+Indices = np.ndarray
+"""Row indices of one batch."""
+
+Loss = Callable[[Any, Batch], tuple[Tensor, float | Tensor]]
+"""(outputs, batch) -> (summed loss, summed weight): what the task's loss averages over, rows, tokens or windows."""
+
+
+class Plan(Protocol):
+    """Which rows make which step. A step is a list of batches whose gradients are added up."""
+
+    steps_per_epoch: int
+
+    def epoch(self, number: int) -> Sequence[Sequence[Indices]]:
+        """All steps of one epoch, in order: a function of the plan's seed and `number` alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the optimiser did."""
+
+    number: int
+    total: int
+    epoch: float
+    rows: int
+    loss: Tensor
+    gradient_norm: Tensor | None
+    learning_rate: float
+    seconds: float
+    evaluation: dict[str, float] | None = None
+
+
+@dataclass
+class Position:
+    """How far training is: whole epochs, steps inside the epoch, steps and rows in all."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    rows: int = 0
+
+
+@dataclass
+class Loop:
+    """Training of one model, step by step: `for step in Loop(...): ...`.
+
+    Gradients are those of the summed loss divided by the summed weight over all batches and processes of a step, so that
+    k batches of n rows give exactly the step of one batch of k*n rows, whatever the task's loss averages over.
+    """
+
+    model: nn.Module
+    groups: list[dict[str, Any]]
+    plan: Plan
+    fetch: Callable[[Indices], Batch]
+    loss: Loss
+    settings: TrainSettings
+    accelerator: Accelerator
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None
+    position: Position = field(default_factory=Position)
+
+    def __post_init__(self) -> None:
+        per_epoch = self.plan.steps_per_epoch
+        self.total = self.settings.max_steps or math.ceil(self.settings.epochs * per_epoch)
+        # fused AdamW updates all tensors of a group in one kernel, on CPU, CUDA and MPS alike
+        optimizer = torch.optim.AdamW(self.groups, fused=True)
+        warmup = math.ceil(self.settings.warmup * self.total)
+        self.schedule = get_scheduler(self.settings.schedule, optimizer, warmup, self.total)
+        self.model, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.trained = [parameter for group in self.groups for parameter in group["params"]]
+
+    def __iter__(self) -> Iterator[Step]:
+        position = self.position
+        self.model.train()
+        while position.step < self.total:
+            steps = self.plan.epoch(position.epoch)
+            for batches in steps[position.step_in_epoch :]:
+                started = time.perf_counter()
+                rate = self.schedule.get_last_lr()[0]
+                loss, norm = self._update(batches)
+                position.step += 1
+                position.step_in_epoch += 1
+                position.rows += sum(len(batch) for batch in batches)
+                epoch = position.epoch + position.step_in_epoch / len(steps)
+                seconds = time.perf_counter() - started
+                last = position.step == self.total
+                evaluation = None
+                if self.evaluate and (last or position.step_in_epoch == len(steps)):
+                    self.model.eval()
+                    evaluation = self.evaluate(self.model)
+                    self.model.train()
+                yield Step(position.step, self.total, epoch, position.rows, loss, norm, rate, seconds, evaluation)
+                if last:
+                    return
+            position.epoch += 1
+            position.step_in_epoch = 0
+
+    def _update(self, batches: Sequence[Indices]) -> tuple[Tensor, Tensor | None]:
+        """One step of the optimiser: the mean loss per weight, and the norm of its gradient before clipping."""
+        accelerator = self.accelerator
+        rows = sum(len(batch) for batch in batches)
+        total_loss: Tensor = torch.zeros((), device=accelerator.device)
+        total_weight: float | Tensor = 0.0
+        for i, indices in enumerate(batches):
+            partial = i + 1 < len(batches)
+            with accelerator.no_sync(self.model) if partial else contextlib.nullcontext():
+                loss, weight = self._forward(indices)
+                # rows stand in for the weight, which is known only at the end; DDP averages over processes
+                accelerator.backward(loss * (accelerator.num_processes / rows))
+            total_loss = total_loss + loss.detach()
+            total_weight = total_weight + weight
+        if accelerator.num_processes > 1:
+            both = torch.stack([total_loss, torch.as_tensor(total_weight, device=total_loss.device).float()])
+            total_loss, total_weight = accelerator.reduce(both)
+        if isinstance(total_weight, Tensor) or total_weight != rows:
+            gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
+            torch._foreach_mul_(gradients, rows / total_weight)
+        norm = accelerator.clip_grad_norm_(self.trained, self.settings.clip) if self.settings.clip else None
+        self.optimizer.step()
+        if not accelerator.optimizer_step_was_skipped:
+            self.schedule.step()
+        self.optimizer.zero_grad()
+        return total_loss / total_weight, norm
+
+    def _forward(self, indices: Indices) -> tuple[Tensor, float | Tensor]:
+        """Summed loss and weight of this process's share of a batch."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        mine = indices[rank::processes]
+        # a ragged last batch may have fewer rows than there are processes, and every process must take part
+        share = 1.0 if len(mine) else 0.0
+        batch = self.fetch(mine if len(mine) else indices[:1]).to(self.accelerator.device)
+        with self.accelerator.autocast():
+            outputs = self.model(**batch.inputs)
+        loss, weight = self.loss(outputs, batch)
+        return loss * share, weight * share
+
+
+def decay_groups(parameters: Mapping[str, nn.Parameter], settings: TrainSettings) -> list[dict[str, Any]]:
+    """AdamW's groups: decay for matrices, none for norms and biases (all tensors with fewer than two dimensions)."""
+    common = {"lr": settings.learning_rate, "betas": (0.9, 0.999), "eps": 1e-8}
+    matrices = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in parameters.values() if parameter.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay, **common},
+        {"params": vectors, "weight_decay": 0.0, **common},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,43 @@
+"""Which number format the forward and backward pass use on this device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from nlp_transfer.errors import RequestError
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 natively: CUDA from 8.0 on, CPU with avx512_bf16 or amx_bf16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        # torch has no public name for what it reads from the processor here; both are False where it is not x86
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def resolve(precision: str, device: torch.device) -> str:
+    """`auto` becomes what this device does best; what it cannot do is refused.
+
+    Raises:
+        RequestError: for fp16 on a device without it.
+    """
+    if precision == "auto":
+        return "bf16" if native_bf16(device) else "fp32"
+    if precision == "fp16" and device.type == "cpu":
+        raise RequestError("train.precision is fp16, which CPUs do not train in: use fp32, bf16 or auto.")
+    return precision
+
+
+def accelerator(precision: str, **arguments: Any) -> Accelerator:
+    """An Accelerator of a resolved precision, also where this process has had one of another precision before."""
+    mixed = "no" if precision == "fp32" else precision
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
+        # a second run in one process: Accelerate's state is a singleton whose precision cannot be changed otherwise
+        AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=mixed, **arguments)

@@ -1,0 +1,60 @@
+"""The settings of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nlp_transfer.errors import RequestError
+
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long, how fast and in which numbers a model trains. The defaults suit a few thousand rows."""
+
+    epochs: float = 3.0
+    """Passes over the training rows; a part of one is allowed."""
+    max_steps: int | None = None
+    """Steps of the optimiser after which training ends, whatever `epochs` says."""
+    batch_size: int = 32
+    """Rows in a batch, over all processes together."""
+    accumulate: int = 1
+    """Batches whose gradients make one step: `accumulate` batches of n rows give the step of one batch of that many times n."""
+    learning_rate: float | None = None
+    """Peak learning rate; unset: the method's own default."""
+    schedule: Schedule = "linear"
+    """How the learning rate falls after the warm-up."""
+    warmup: float = 0.06
+    """Share of all steps during which the learning rate rises from zero."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW; never on norms and biases."""
+    clip: float | None = 1.0
+    """Largest norm of the gradient of a step; null: no clipping."""
+    precision: Precision = "auto"
+    """Number format of the forward and backward pass; `auto`: bf16 where the hardware multiplies it natively, else fp32."""
+    dropout: float | None = None
+    """Dropout everywhere in the model; unset: what the backbone's configuration says."""
+    gradient_checkpointing: bool = False
+    """Keep fewer activations and compute them again in the backward pass: less memory, more time."""
+    patience: int | None = None
+    """End after so many evaluations without a better score; unset: train to the end. One evaluation per epoch."""
+    max_minutes: float | None = None
+    """End training after so many minutes; what was best until then is evaluated and saved."""
+    trackers: tuple[str, ...] = ()
+    """Where to log besides the run folder, by Accelerate's names: tensorboard, wandb, mlflow ..."""
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "max_steps", "batch_size", "accumulate", "learning_rate", "clip", "patience", "max_minutes")
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise RequestError(f"train.{name} is {value}: expected a number above 0.")
+        for name in ("warmup", "dropout"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise RequestError(f"train.{name} is {value}: expected a share, 0 or more and below 1.")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise RequestError(f"train.weight_decay is {self.weight_decay}: expected 0 or more.")
