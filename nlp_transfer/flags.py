@@ -89,8 +89,34 @@ def read_yaml(file: Path) -> Values:
         raise RequestError(f"{file} does not exist.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{file} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that no calendar has is a ValueError
         raise RequestError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise RequestError(f"{file} is no recipe: expected settings by name, such as task: sentiment.")
     return values
+
+
+def apart(arguments: Sequence[str], kinds: dict[str, type]) -> tuple[Values, list[str]]:
+    """A command's own flags, and the words that are left for the recipe.
+
+    Args:
+        arguments: words of a command line, without the command.
+        kinds: the command's own flags, `str` with a value, `bool` without.
+
+    Raises:
+        RequestError: for a flag without the value it needs.
+    """
+    own: Values = {}
+    rest: list[str] = []
+    for flag, value in _separated(arguments):
+        if flag not in kinds:
+            rest += [f"--{flag}={value}"]
+        elif kinds[flag] is bool:
+            if value not in ("true", "false"):
+                raise RequestError(f'--{flag} takes no value, but "{value}" follows it.')
+            own[flag] = value == "true"
+        elif value == "true" or not value:
+            raise RequestError(f"--{flag} needs a value.")
+        else:
+            own[flag] = value
+    return own, rest

@@ -42,6 +42,10 @@ class Recipe:
     train: TrainSettings = field(default_factory=TrainSettings)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise RequestError(f"seed is {self.seed}: expected a whole number, 0 or more and below 2**32.")
+
     @classmethod
     def make(cls, **parts: Any) -> Recipe:
         """A recipe from objects, words and dicts: `Recipe.make(task="sentiment", data="reviews.csv", train={"epochs": 2})`.
@@ -86,6 +90,8 @@ class Recipe:
         values = sections(dict(defaults or {}))
         flagged = flags(arguments)
         if (config := flagged.pop("config", None)) is not None:
+            if not isinstance(config, str):
+                raise RequestError("--config expects the name of a YAML file.")
             merge(values, sections(read_yaml(Path(config))), said)
         merge(values, sections(flagged), said)
         return _checked(values)
@@ -142,6 +148,20 @@ def parser(task: type[Task], method: type[Method], prog: str = "nlp-transfer tra
     return built
 
 
+def help_text(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None) -> str:
+    """Every setting of a recipe, for the task and method that the words name."""
+    values = sections(dict(defaults or {}))
+    merge(values, sections(flags([word for word in arguments if word.startswith("--") or not word.startswith("-")])), None)
+    task = values.get("task", {}).get("name", "classification")
+    method = values.get("method", {}).get("name", "full")
+    built = parser(tasks.find(task), methods.find(method))
+    built.add_argument("--config", metavar="FILE", help="A recipe in YAML; flags go over it.")
+    built.add_argument("--output", metavar="DIR", help="The run's folder; unset: a new one under runs/.")
+    built.add_argument("--overwrite", action="store_true", help="Replace the run that the folder holds.")
+    built.add_argument("--quiet", action="store_true", help="Show no progress.")
+    return built.format_help()
+
+
 def _classes(task: type[Task], method: type[Method]) -> dict[str, type]:
     """The dataclass behind each section of a recipe."""
     members_of = {"model": ModelSettings, "task": task, "method": method, "data": DataSettings}
@@ -154,7 +174,7 @@ def _checked(values: Values) -> Recipe:
     known = {*_classes(Task, Method), "columns", "seed"}
     for name in values:
         if name not in known:
-            raise RequestError(f'a recipe has no "{name}". {did_you_mean(name, sorted(known))}')
+            raise RequestError(f'a recipe has no "{name}". {did_you_mean(str(name), sorted(known))}')
     task_name = values.get("task", {}).get("name")
     if task_name is None:
         raise RequestError(f"no task: name one with --task. There is: {', '.join(tasks.names())}.")
@@ -168,9 +188,13 @@ def _checked(values: Values) -> Recipe:
         choices = [*settings, *(["name"] if section in ("task", "method") else [])]
         for name, value in values.get(section, {}).items():
             if name not in choices:
-                raise RequestError(f'{section} has no setting "{name}". {did_you_mean(name, choices)}')
+                raise RequestError(f'{section} has no setting "{name}". {did_you_mean(str(name), choices)}')
             if name in settings and settings[name].type.startswith("tuple[str"):
                 values[section][name] = words(value)
+            if name in settings and value is None and not {"None", "Any"} & set(settings[name].type.split(" | ")):
+                raise _refused(section, settings[name], None)
+    if values.get("columns", {}) is None:
+        raise RequestError("columns is null: expected names of your columns, such as columns.text: review.")
     try:
         parsed = parser(task, method).parse_object(values).as_dict()
     except ArgumentError as error:
@@ -196,10 +220,15 @@ def _readable(error: ArgumentError, values: Values, classes: Mapping[str, type])
         return RequestError(f"{found[1]} is {value!r}: expected {kind}.")
     name = name.partition(".")[0]
     setting = next(setting for setting in members.settings(classes[section]) if setting.name == name)
+    return _refused(section, setting, value.get(name) if isinstance(value, dict) else value)
+
+
+def _refused(section: str, setting: members.Setting, value: Any) -> RequestError:
+    """What to say of a value that a setting cannot have."""
     hints = {"int": "a whole number", "float": "a number", "bool": "true or false"}
     kind = " or ".join(hints.get(part, part) for part in setting.type.split(" | ")).replace("None", "null")
-    described_value = value.get(name) if isinstance(value, dict) else value
-    return RequestError(f"{section}.{name} is {described_value!r}: expected {kind}. {setting.help}")
+    written = "null" if value is None else repr(value)
+    return RequestError(f"{section}.{setting.name} is {written}: expected {kind}. {' '.join(setting.help.split())}")
 
 
 def _in_memory(data: Any) -> tuple[Any, Values]:

@@ -64,7 +64,7 @@ def read(path: Path) -> Table:
         table = _parquet(path, content) if kind == ".parquet" else _texts(path, kind, _decoded(path, content))
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if not table.places and not table.bad:
+    if not table.places:
         raise RequestError(f"{path} holds no rows.")
     return table
 
@@ -109,11 +109,14 @@ def _texts(path: Path, kind: str, text: str) -> Table:
     columns: dict[str, list[Any]] = {}
     places: list[int] = []
     for place, record in records:
-        for name in record.keys() - columns.keys():
-            columns[name] = [None] * len(places)
+        for name in record:
+            if name not in columns:
+                columns[name] = [None] * len(places)
         for name, cells in columns.items():
             cells.append(record.get(name))
         places.append(place)
+    if bad and not places:
+        raise RequestError(f"{path}, {unit} {bad[0][0]}: {bad[0][1]}. No row of this file can be read.")
     return Table(str(path), unit, columns, places, bad)
 
 
@@ -150,6 +153,8 @@ def _json(path: Path, text: str, bad: list[tuple[int, str]]) -> Iterator[Record]
     except json.JSONDecodeError as error:
         hint = " For one object per line, name the file .jsonl." if error.msg == "Extra data" else ""
         raise RequestError(f"{path}, line {error.lineno}: broken JSON: {error.msg}.{hint}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise RequestError(f"{path}: broken JSON: {error}.") from error
     except RecursionError as error:
         raise RequestError(f"{path}: JSON nested too deeply to be rows.") from error
     if not isinstance(rows, list):
@@ -170,6 +175,8 @@ def _json_lines(text: str, bad: list[tuple[int, str]]) -> Iterator[Record]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             bad.append((i, f"broken JSON: {error.msg} at character {error.pos + 1}"))
+        except ValueError as error:  # a number of thousands of digits
+            bad.append((i, f"broken JSON: {error}"))
         except RecursionError:
             bad.append((i, "JSON nested too deeply"))
         else:

@@ -126,9 +126,12 @@ def _one_in_memory(rows: Any, origin: str) -> Table:
             raise RequestError(f'{origin}, row {wrong[0] + 1}: a {kind}, expected a dict such as {{"text": ..., "label": ...}}.')
         names = list(dict.fromkeys(name for row in rows for name in row))
         columns = {name: [row.get(name) for row in rows] for name in names}
-    elif type(rows).__module__.partition(".")[0] == "pandas":
+    elif type(rows).__module__.partition(".")[0] == "pandas" and type(rows).__name__ == "DataFrame":
         # by duck: pandas is no dependency of ours, its frames are welcome
-        columns = {str(name): rows[name].tolist() for name in rows.columns}
+        if not rows.columns.is_unique:
+            raise RequestError(f"{origin} has several columns of one name: {listing(rows.columns)}.")
+        cells = rows.astype(object).where(rows.notna(), None)
+        columns = {str(name): cells[name].tolist() for name in rows.columns}
     else:
         raise RequestError(
             f"{origin} is a {type(rows).__name__}: expected a path, a list of dicts, a pandas frame or a datasets.Dataset."

@@ -58,14 +58,17 @@ def load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: i
     task = _fitted(task, raw["train"])
     splits = {name: read(task, split, warnings) for name, split in raw.items()}
     notes = [f"column {column!r} read as {name}." for name, column in chosen.items()] + task.notes()
+    whole = len(splits["train"])
     for name, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
         if name not in splits:
-            share = fraction * len(raw["train"]) / len(splits["train"])
+            share = fraction * whole / len(splits["train"])
             splits["train"], splits[name] = _cut(splits["train"], task, share, seed)
             notes.append(f"{name}: {len(splits[name])} rows cut from {splits['train'].origin} by seed {seed}.")
     if settings.limit is not None and settings.limit < len(splits["train"]):
-        rest, kept = _cut(splits["train"], task, settings.limit / len(splits["train"]), seed, exact=settings.limit)
-        notes.append(f"train: {len(kept)} of {len(rest) + len(kept)} rows, drawn by seed {seed}.")
+        # what is cut off goes, so that no label loses its last row here either
+        surplus = len(splits["train"]) - settings.limit
+        kept, left = _cut(splits["train"], task, surplus / len(splits["train"]), seed, exact=surplus)
+        notes.append(f"train: {len(kept)} of {len(kept) + len(left)} rows, drawn by seed {seed}.")
         splits["train"] = kept
     return Data(task, {name: splits[name] for name in NAMES}, chosen, notes, warnings)
 

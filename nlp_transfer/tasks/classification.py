@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -72,6 +73,8 @@ class Classification(Task):
 
     def _fitted(self, classes: tuple[str, ...], counts: Mapping[str, int]) -> Self:
         """The task with its classes known, once the counts of the training rows have been looked at."""
+        if repeated := [name for name, times in Counter(classes).items() if times > 1]:
+            raise RequestError(f"task.labels names {listing(repeated)} more than once.")
         if absent := [name for name in classes if not counts.get(name)]:
             raise RequestError(
                 f"task.labels names {listing(absent)}, which no training row has. There is: {listing(counts)}."
@@ -198,9 +201,10 @@ def label_text(label: Any) -> str:
 def _order(label: str) -> tuple[int, float, str]:
     """Sort key: numbers by value, then words by spelling."""
     try:
-        return (0, float(label), label)
+        number = float(label)
     except ValueError:
         return (1, 0.0, label)
+    return (1, 0.0, label) if math.isnan(number) else (0, number, label)
 
 
 def with_labels(rows: Dataset, labels: list[str]) -> Dataset:

@@ -131,7 +131,7 @@ class Sentiment(Classification):
             stars = np.array([int(name[0]) for name in self.classes])
             predictions, references = judged["probabilities"].argmax(1), judged["references"]
             scores["mean_absolute_error"] = mean_absolute_error(stars[predictions], stars[references])
-            scores["quadratic_kappa"] = quadratic_kappa(predictions, references)
+            scores["quadratic_kappa"] = quadratic_kappa(stars[predictions], stars[references])
         return scores
 
     @property

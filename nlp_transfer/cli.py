@@ -1,0 +1,208 @@
+"""The command line: words to one call of the library. Answers go to standard output, all else to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nlp_transfer import __version__
+from nlp_transfer.errors import RequestError, did_you_mean
+
+USAGE = """nlp-transfer: adapt pre-trained language models to your task.
+
+  nlp-transfer train    --task sentiment --data reviews.csv [--model minilm] [--method full] [--train.epochs 3]
+                        [--columns.text review] [--columns.label stars] [--output runs/reviews] [--overwrite]
+                        [--config recipe.yaml]              every setting: nlp-transfer train --task sentiment --help
+  nlp-transfer evaluate RUN --data test.csv [--output scores.json]
+  nlp-transfer predict  RUN "a text" "another"
+  nlp-transfer predict  RUN --input new.csv --output answers.csv
+  nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
+  nlp-transfer doctor                                       device, precision, versions, what is missing
+  nlp-transfer demo     [--task T]                          the main job on the shipped samples, without a network
+
+Exit status: 0 done; 2 the request or the data is wrong; 1 anything else.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    if words[0] in ("-V", "--version", "version"):
+        print(f"nlp-transfer {__version__}")
+        return 0
+    return status_of(lambda: _dispatch(words[0], words[1:]))
+
+
+def status_of(job: Callable[[], Any]) -> int:
+    """Do a job; what is wrong with the request becomes one message and exit status 2."""
+    try:
+        job()
+    except RequestError as error:
+        print(f"nlp-transfer: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What `fine_tune` takes, from the words of a command line: a recipe, and where its run goes.
+
+    Args:
+        arguments: flags, such as `--train.epochs 2 --output runs/reviews`.
+        defaults: values under the flags and the `--config` file, as a recipe file would hold them.
+
+    Raises:
+        RequestError: for flags that are unknown or wrong.
+    """
+    from nlp_transfer import flags
+    from nlp_transfer.recipe import Recipe, help_text
+
+    if {"-h", "--help"} & set(arguments):
+        print(help_text([word for word in arguments if word not in ("-h", "--help")], defaults), end="")
+        raise SystemExit(0)
+    ours, rest = flags.apart(arguments, {"output": str, "overwrite": bool, "quiet": bool})
+    said: list[str] = []
+    recipe = Recipe.from_flags(rest, defaults, said)
+    for sentence in said:
+        print(sentence, file=sys.stderr)
+    return {"recipe": recipe, **ours}
+
+
+def _train(words: list[str]) -> None:
+    from nlp_transfer.experiment import fine_tune
+
+    options = training(words)
+    run = fine_tune(options.pop("recipe"), **options)
+    _print_scores(run.scores["test"], run.report["intervals"]["test"], "test")
+    print(f"{run.folder}")
+
+
+def _evaluate(words: list[str]) -> None:
+    parser = _parser("evaluate", "Judge a run on rows with answers.")
+    parser.add_argument("run", help="folder of a finished run")
+    parser.add_argument("--data", required=True, help="file or data set with answers")
+    parser.add_argument("--output", type=Path, help="JSON file for scores, intervals and details")
+    options, columns = _parsed(parser, words)
+    from nlp_transfer.report import write_json
+    from nlp_transfer.runs import load_run
+
+    judgement = load_run(options.run).evaluate(options.data, columns=columns)
+    for warning in judgement.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    _print_scores(judgement.scores, judgement.intervals, options.data)
+    if options.output:
+        names = ("scores", "intervals", "details", "warnings")
+        write_json(options.output, {name: getattr(judgement, name) for name in names})
+
+
+def _predict(words: list[str]) -> None:
+    parser = _parser("predict", "Answer texts, or the rows of a file.")
+    parser.add_argument("run", help="folder of a finished run")
+    parser.add_argument("texts", nargs="*", help="texts to answer")
+    parser.add_argument("--input", type=Path, help="file of rows to answer")
+    parser.add_argument("--output", type=Path, help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet)")
+    options, columns = _parsed(parser, words)
+    if bool(options.texts) == bool(options.input):
+        raise RequestError("predict takes texts, or --input FILE: exactly one of the two.")
+    if bool(options.input) != bool(options.output):
+        raise RequestError("--input and --output go together: rows in, rows with answers out.")
+    from nlp_transfer.runs import load_run, predict_file
+
+    run = load_run(options.run)
+    if options.input:
+        rows = predict_file(run, options.input, options.output, columns)
+        print(f"{rows} rows written to {options.output}", file=sys.stderr)
+        return
+    for text, answer in zip(options.texts, run.predict(list(options.texts)), strict=True):
+        print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
+
+
+def _list(words: list[str]) -> None:
+    parser = _parser("list", "What there is, with every setting and its default.")
+    parser.add_argument("kind", nargs="?", choices=["tasks", "methods", "models", "metrics"])
+    options, _ = _parsed(parser, words)
+    from nlp_transfer import catalogue
+
+    print(catalogue.text(options.kind), end="")
+
+
+def _doctor(words: list[str]) -> None:
+    _parsed(_parser("doctor", "Device, precision, threads, versions, what is missing and how to get it."), words)
+    from nlp_transfer import catalogue
+
+    print(catalogue.doctor(), end="")
+
+
+def _demo(words: list[str]) -> None:
+    parser = _parser("demo", "The main job on the shipped samples: no network, no files of yours.")
+    parser.add_argument("--task", default="classification", help="task with a sample")
+    options, _ = _parsed(parser, words)
+    from nlp_transfer.demo import demo
+
+    demo(options.task)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "list": _list,
+    "doctor": _doctor,
+    "demo": _demo,
+}
+
+
+def _dispatch(command: str, words: list[str]) -> None:
+    if command not in COMMANDS:
+        raise RequestError(f'there is no command "{command}". {did_you_mean(command, COMMANDS)}')
+    COMMANDS[command](words)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse, whose complaints are requests to correct."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message and unknown.startswith("--"):
+            flags = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+            raise RequestError(f"{self.prog} has no {unknown.split()[0]}. {did_you_mean(unknown.split()[0], flags)}")
+        raise RequestError(f"{self.prog}: {message}. See {self.prog} --help.")
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    return _Parser(prog=f"nlp-transfer {command}", description=description, allow_abbrev=False)
+
+
+def _parsed(parser: argparse.ArgumentParser, words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """The options, and the `--columns.NAME OTHER` among the words."""
+    columns, rest, words = {}, [], list(words)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--columns."):
+            rest.append(word)
+            continue
+        name, equals, value = word.removeprefix("--columns.").partition("=")
+        if not equals and not words:
+            raise RequestError(f"{word} needs the name of a column of your file.")
+        columns[name] = value if equals else words.pop(0)
+    return parser.parse_args(rest), columns
+
+
+def _print_scores(scores: Mapping[str, float], intervals: Mapping[str, Sequence[float]], title: str) -> None:
+    print(f"{title}:")
+    for name, value in scores.items():
+        low, high = intervals[name]
+        print(f"  {name.replace('_', ' '):<28} {value:.4f}   95 % {low:.4f} to {high:.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

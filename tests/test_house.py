@@ -1,0 +1,174 @@
+"""The rules of the house: what keeps the project readable is checked like any other promise."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from nlp_transfer import methods, metrics, tasks
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "nlp_transfer"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+LAYERS = (
+    ("cli",),
+    ("demo", "catalogue"),
+    ("comparison",),
+    ("experiment",),
+    ("runs", "folder", "progress"),
+    ("report",),
+    ("recipe", "evaluation"),
+    ("data",),
+    ("tasks", "methods"),
+    ("heads", "adapters"),
+    ("metrics", "training", "backbone"),
+    ("environment", "flags", "samples", "members", "quiet"),
+    ("errors",),
+)
+"""From the top down: a layer imports those below it, and members of one layer never import each other."""
+
+
+def room(name: str) -> str:
+    """The part of the package that a dotted module name belongs to; the package itself is ''."""
+    return (name.split(".") + [""])[1]
+
+
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(file: Path) -> set[str]:
+    """The modules of ours that a file imports, inside functions too, but not for type checking alone."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                is_module = (ROOT / f"{name.replace('.', '/')}.py").exists() or (ROOT / name.replace(".", "/")).is_dir()
+                found.add(name if is_module else str(node.module))
+    return {name for name in found if name.split(".")[0] == "nlp_transfer"}
+
+
+def test_there_is_a_house() -> None:
+    assert len(FILES) > 30
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_name)
+def test_no_file_is_over_300_lines(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.py")), ids=lambda file: file.name)
+def test_no_recipe_is_over_40_lines(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 40
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_name)
+def test_layers_import_downwards_only(file: Path) -> None:
+    depth = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    here = room(module_name(file))
+    if not here:
+        return  # the package itself names its public parts, and loads them lazily
+    assert here in depth, f"{here} stands in no layer"
+    for name in imports(file):
+        there = room(name)
+        if there and there != here:
+            assert depth[there] > depth[here], f"{module_name(file)} imports {name}"
+
+
+def test_no_import_cycle() -> None:
+    graph = {module_name(file): imports(file) for file in FILES if file != PACKAGE / "__init__.py"}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"cycle: {' -> '.join([*path, name])}"
+        if name in done or name not in graph:
+            return
+        for other in graph[name] - {name}:
+            visit(other, (*path, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+    assert done == set(graph)
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_name)
+def test_names_say_what_is_inside(file: Path) -> None:
+    assert not re.search(r"util|helper|manager|misc|common", file.stem)
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_name)
+def test_every_module_says_its_responsibility(file: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    assert docstring
+    assert docstring.split("\n\n")[0].endswith(".")
+
+
+def test_nothing_reads_or_writes_pickles() -> None:
+    forbidden = re.compile(r"torch\.load\(|torch\.save\(|\bpickle\b(?!s)|\bjoblib\b|yaml\.load\(|yaml\.unsafe|save_state\(")
+    for file in FILES:
+        code = "\n".join(ast.unparse(node) for node in ast.parse(file.read_text(encoding="utf-8")).body)
+        without_words = re.sub(r"(\"\"\"|''').*?\1|'[^'\n]*'|\"[^\"\n]*\"", "''", code, flags=re.DOTALL)
+        assert not forbidden.search(without_words), file
+
+
+def test_members_are_found_by_file_name_and_named_nowhere_else() -> None:
+    for package, names in ((tasks, tasks.names()), (methods, methods.names()), (metrics, metrics.names())):
+        assert names
+        text = Path(str(package.__file__)).read_text(encoding="utf-8")
+        code = ast.parse(text)
+        imported = {ast.unparse(node) for node in ast.walk(code) if isinstance(node, ast.Import | ast.ImportFrom)}
+        for name in names:
+            assert not any(f"{package.__name__}.{name}" in line for line in imported)
+
+
+def test_the_version_is_said_once_and_the_same() -> None:
+    import nlp_transfer
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == nlp_transfer.__version__
+
+
+def test_every_dependency_has_a_bound_or_a_reason_to_have_none() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for requirement in project["dependencies"]:
+        assert ">=" in requirement, requirement
+
+
+def test_samples_are_ours_and_balanced_and_do_not_leak() -> None:
+    from nlp_transfer import samples
+    from nlp_transfer.data.files import read
+
+    assert set(samples.names()) >= {"classification", "sentiment"}
+    for name in ("classification", "sentiment"):
+        splits = {path.stem: read(path) for path in samples.path(name).glob("*.csv")}
+        assert splits.keys() == {"train", "validation", "test"}
+        assert sum(len(table) for table in splits.values()) >= 400
+        bags = {
+            split: [frozenset(re.findall(r"\w+", text.lower())) for text in table.columns["text"]]
+            for split, table in splits.items()
+        }
+        for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+            overlap = max(len(a & b) / len(a | b) for a in bags[one] for b in bags[other])
+            assert overlap <= 0.6, (name, one, other)
+        labels = splits["train"].columns["label"]
+        counts = [labels.count(label) for label in set(labels)]
+        assert max(counts) <= 1.2 * min(counts)

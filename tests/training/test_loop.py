@@ -1,0 +1,190 @@
+"""The loop against `transformers.Trainer`, and what accumulation and clipping promise."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments, set_seed
+
+from nlp_transfer import samples
+from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.data.batches import Features, LengthBuckets
+from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.data.splits import load
+from nlp_transfer.heads import load_with_head
+from nlp_transfer.methods.full import Full
+from nlp_transfer.tasks.classification import Classification
+from nlp_transfer.training.loop import Loop
+from nlp_transfer.training.precision import accelerator
+from nlp_transfer.training.settings import TrainSettings
+
+STEPS = 20
+BATCH = 8
+RATE = 5e-3
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Rows as they stand, in batches."""
+
+    rows: int
+    batch_size: int
+    accumulate: int = 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.rows // (self.batch_size * self.accumulate))
+
+    def epoch(self, number: int) -> list[list[np.ndarray]]:
+        batches = [np.arange(i, min(i + self.batch_size, self.rows)) for i in range(0, self.rows, self.batch_size)]
+        return [batches[i : i + self.accumulate] for i in range(0, len(batches), self.accumulate)]
+
+
+def prepared(folder: Path, task: Classification | None = None) -> tuple[torch.nn.Module, Features]:
+    """A model without dropout and the features of a sample's training rows, both always the same."""
+    data = load(DataSettings(str(samples.path("classification"))), {}, task or Classification(), seed=0)
+    backbone = Backbone.find(ModelSettings(str(folder)))
+    set_seed(1)
+    model = load_with_head(backbone, *data.task.head(), "own", dropout=0.0).model
+    rows = data.splits["train"].rows.select(range(STEPS * BATCH))
+    return model, Features.of(rows, data.task, backbone.tokenizer())
+
+
+def losses(model: torch.nn.Module, features: Features, plan: object, settings: TrainSettings) -> list[float]:
+    model = copy.deepcopy(model)
+    settings = replace(settings, learning_rate=RATE)
+    groups = Full().parameter_groups(model, settings)
+    loop = Loop(model, groups, plan, features.fetch, features.task.loss, settings, accelerator("fp32"))
+    return [float(step.loss) for step in loop]
+
+
+def weights_after(model: torch.nn.Module, features: Features, plan: object, settings: TrainSettings) -> torch.Tensor:
+    model = copy.deepcopy(model)
+    settings = replace(settings, learning_rate=RATE)
+    groups = Full().parameter_groups(model, settings)
+    for _ in Loop(model, groups, plan, features.fetch, features.task.loss, settings, accelerator("fp32")):
+        pass
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_losses_are_those_of_the_trainer(tiny: Path, tmp_path: Path) -> None:
+    model, features = prepared(tiny)
+    settings = TrainSettings(epochs=1, batch_size=BATCH, warmup=0.1, weight_decay=0.01, clip=1.0)
+    ours = losses(model, features, InOrder(len(features), BATCH), settings)
+
+    def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
+        batch = features.task.collate({name: [row[name] for row in rows] for name in rows[0]}, features.tokenizer)
+        return {**batch.inputs, "labels": batch.targets["label"]}
+
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        num_train_epochs=1,
+        per_device_train_batch_size=BATCH,
+        learning_rate=RATE,
+        warmup_steps=0.1,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        train_sampling_strategy="sequential",
+        logging_steps=1,
+        report_to=[],
+        save_strategy="no",
+        remove_unused_columns=False,
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    trainer = Trainer(copy.deepcopy(model), arguments, data_collator=collate, train_dataset=features.columns)
+    trainer.train()
+    theirs = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+    assert len(ours) == len(theirs) == STEPS
+    assert np.std(ours) > 0.01, "nothing was learned, so nothing was compared"
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+@pytest.mark.parametrize("rows", [STEPS * BATCH, 50])
+def test_k_batches_of_n_make_the_step_of_one_batch(tiny: Path, class_weights: str, rows: int) -> None:
+    weights = {"billing": 3.0, "returns": 0.2} if class_weights == "balanced" else "none"
+    model, features = prepared(tiny, Classification(class_weights=weights))
+    features = replace(features, columns=features.columns.select(range(rows)))
+    settings = TrainSettings(epochs=1, batch_size=4, clip=1.0)
+    whole = weights_after(model, features, InOrder(rows, 16), settings)
+    parts = weights_after(model, features, InOrder(rows, 4, accumulate=4), settings)
+    # Adam turns the rounding of a gradient near zero into an update: 1e-5 of weights that moved by 1e-2
+    torch.testing.assert_close(parts, whole, atol=5e-5, rtol=0)
+    without = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    assert (whole - without).abs().max() > 1e-2
+
+
+def test_steps_are_counted_over_epochs_and_parts_of_them(tiny_bert: Path) -> None:
+    model, features = prepared(tiny_bert)
+    plan = LengthBuckets(features.lengths, batch_size=BATCH, accumulate=1, seed=0)
+    assert len(losses(model, features, plan, TrainSettings(epochs=1.5))) == STEPS * 3 // 2
+    assert len(losses(model, features, plan, TrainSettings(epochs=9, max_steps=3))) == 3
+
+
+def test_clipping_bounds_the_update_and_reports_the_norm_before_it(tiny_bert: Path) -> None:
+    model, features = prepared(tiny_bert)
+    settings = TrainSettings(epochs=1, clip=1e-3, learning_rate=1e-3)
+    trained = copy.deepcopy(model)
+    loop = Loop(
+        trained,
+        Full().parameter_groups(trained, settings),
+        InOrder(len(features), BATCH),
+        features.fetch,
+        features.task.loss,
+        settings,
+        accelerator("fp32"),
+    )
+    step = next(iter(loop))
+    assert step.gradient_norm is not None
+    assert step.gradient_norm > 1e-3
+
+
+def test_norms_and_biases_do_not_decay(tiny: Path) -> None:
+    model, _ = prepared(tiny)
+    groups = Full().parameter_groups(model, TrainSettings(weight_decay=0.5, learning_rate=1e-3))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decaying = {names[id(parameter)] for group in groups if group["weight_decay"] for parameter in group["params"]}
+    free = {names[id(parameter)] for group in groups if not group["weight_decay"] for parameter in group["params"]}
+    assert decaying | free == set(names.values())
+    trainer_decays = set(Trainer.get_decay_parameter_names(Trainer.__new__(Trainer), model))
+    assert decaying == trainer_decays
+
+
+def test_evaluation_ends_every_epoch(tiny_bert: Path) -> None:
+    model, features = prepared(tiny_bert)
+    settings = TrainSettings(epochs=2.5, learning_rate=1e-3)
+    seen = []
+
+    def evaluate(evaluated: torch.nn.Module) -> dict[str, float]:
+        assert not evaluated.training
+        return {"accuracy": 0.5}
+
+    loop = Loop(
+        model,
+        Full().parameter_groups(model, settings),
+        InOrder(len(features), BATCH),
+        features.fetch,
+        features.task.loss,
+        settings,
+        accelerator("fp32"),
+        evaluate,
+    )
+    for step in loop:
+        if step.evaluation:
+            seen.append(step.epoch)
+    assert seen == [1.0, 2.0, 2.5]
+    assert model.training
+
+
+def test_rows_with_unknown_columns_do_not_reach_the_model(tiny_bert: Path) -> None:
+    _, features = prepared(tiny_bert)
+    assert isinstance(features.columns, Dataset)
+    assert set(features.fetch(np.arange(3)).inputs) == {"input_ids", "attention_mask"}
