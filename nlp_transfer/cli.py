@@ -46,6 +46,9 @@ def status_of(job: Callable[[], Any]) -> int:
     except RequestError as error:
         print(f"nlp-transfer: {error}", file=sys.stderr)
         return 2
+    except SystemExit as end:
+        # --help, which has printed what it is asked for
+        return int(end.code or 0)
     except BrokenPipeError:
         # the reader of our output has gone, as `head` does
         sys.stderr.close()
@@ -109,7 +112,9 @@ def _predict(words: list[str]) -> None:
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("texts", nargs="*", help="texts to answer")
     parser.add_argument("--input", type=Path, help="file of rows to answer")
-    parser.add_argument("--output", type=Path, help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet)")
+    parser.add_argument(
+        "--output", type=Path, help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet)"
+    )
     options, columns = _parsed(parser, words)
     if bool(options.texts) == bool(options.input):
         raise RequestError("predict takes texts, or --input FILE: exactly one of the two.")

@@ -24,9 +24,9 @@ class RowError(RequestError):
 
 def listing(words: Iterable[object], limit: int = 12) -> str:
     """Words for a message: all of them, or the first `limit` and how many more there are."""
-    words = [str(word) for word in words]
-    shown = ", ".join(words[:limit])
-    return shown if len(words) <= limit else f"{shown} and {len(words) - limit} more"
+    every = [str(word) for word in words]
+    shown = ", ".join(every[:limit])
+    return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -76,7 +76,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show) -> R
     tokenizer = backbone.tokenizer(recipe.data.max_length)
     loaded = load_with_head(backbone, *data.task.head(), recipe.head.pooling, recipe.train.dropout)
     total = sum(parameter.numel() for parameter in loaded.model.parameters())
-    model = recipe.method.apply(loaded.model, loaded.head)
+    model: Any = recipe.method.apply(loaded.model, loaded.head)  # of transformers, or of peft
     if recipe.train.gradient_checkpointing:
         loaded.model.gradient_checkpointing_enable()
     features = {name: Features.of(data.splits[name].rows, data.task, tokenizer) for name in ("train", "validation")}
@@ -155,7 +155,12 @@ class Trained:
     def summary(self) -> dict[str, Any]:
         """How far training went."""
         assert self.last is not None
-        return {"steps": self.last.number, "epochs": self.last.epoch, "rows": self.last.rows, "best_epoch": self.best_epoch}
+        return {
+            "steps": self.last.number,
+            "epochs": self.last.epoch,
+            "rows": self.last.rows,
+            "best_epoch": self.best_epoch,
+        }
 
 
 def _train(
@@ -202,7 +207,11 @@ def _train(
             if step.number % every == 0 or step.number == step.total:
                 mean = float(torch.stack(losses).mean())
                 losses.clear()
-                line = {"loss": mean, "learning_rate": step.learning_rate, "rows_per_second": step.rows / sum(trained.seconds)}
+                line = {
+                    "loss": mean,
+                    "learning_rate": step.learning_rate,
+                    "rows_per_second": step.rows / sum(trained.seconds),
+                }
                 folder.log({"step": step.number, "epoch": step.epoch, **line})
                 engine.log({f"train/{name}": value for name, value in line.items()}, step=step.number)
             show.step(step, mean)
@@ -225,5 +234,3 @@ def _train(
         best_file.unlink()
         best_file.parent.rmdir()
     return trained
-
-

@@ -38,7 +38,9 @@ def merge(under: Values, over: Values, said: list[str] | None) -> None:
         if section in ("task", "method") and value.get("name", beneath.get("name")) != beneath.get("name"):
             lost = sorted(beneath.keys() - {"name"})
             if lost and said is not None:
-                said.append(f"{section} {value['name']} replaces {beneath.get('name')}, whose {', '.join(lost)} no longer apply.")
+                said.append(
+                    f"{section} {value['name']} replaces {beneath.get('name')}, whose {', '.join(lost)} no longer apply."
+                )
             beneath.clear()
         for name, setting in value.items():
             both = isinstance(setting, dict) and isinstance(beneath.get(name), dict)
@@ -66,7 +68,9 @@ def _separated(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("--") or word == "--":
-            raise RequestError(f'"{word}" belongs to no flag: expected --name value. Put quotes around a value with blanks.')
+            raise RequestError(
+                f'"{word}" belongs to no flag: expected --name value. Put quotes around a value with blanks.'
+            )
         flag, equals, value = word[2:].partition("=")
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
@@ -83,6 +87,11 @@ def words(value: Any) -> Any:
 
 
 def read_yaml(file: Path) -> Values:
+    """The values of a YAML file.
+
+    Raises:
+        RequestError: for a file that is missing, unreadable, no YAML, or no settings by name.
+    """
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

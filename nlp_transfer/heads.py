@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class PooledConfig(PreTrainedConfig):
     """Configuration of a `PooledClassifier`: the backbone's own, and the pooling."""
 
     model_type = "nlp_transfer_pooled"
-    sub_configs_defaults = {"backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}
+    sub_configs_defaults: ClassVar = {"backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}
 
     backbone_config: dict | PreTrainedConfig | None = None
     pooling: str = "mean"
@@ -65,7 +65,8 @@ class PooledClassifier(PreTrainedModel):
             # unused weights would neither learn nor belong in the file
             self.backbone.pooler = None
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.backbone_config.get_text_config().hidden_size, config.num_labels)
+        width: int = config.backbone_config.get_text_config().hidden_size
+        self.classifier = nn.Linear(width, int(config.num_labels or 2))
         if backbone is None:
             self.post_init()
         else:
@@ -117,12 +118,10 @@ def load_with_head(
             "knows nothing of the rest: use last or mean."
         )
     base = backbone.model(AutoModel, {}, dropout)
-    rate = {} if dropout is None else {"classifier_dropout": dropout}
+    values: dict[str, Any] = dict(head) if dropout is None else {**head, "classifier_dropout": dropout}
     # a composite configuration hands its attention down to its parts, so it must start with the backbone's
-    attention = base.model.config._attn_implementation
-    config = PooledConfig(
-        backbone_config=base.model.config, pooling=pooling, attn_implementation=attention, **rate, **head
-    )
+    values["attn_implementation"] = base.model.config._attn_implementation
+    config = PooledConfig(backbone_config=base.model.config, pooling=pooling, **values)
     config.pad_token_id = base.model.config.get_text_config().pad_token_id
     model = PooledClassifier(config, base.model)
     kept = {name for name, _ in model.named_parameters()}

@@ -56,7 +56,7 @@ class Setting:
 
 def fitted_names(cls: type) -> set[str]:
     """The names of the fields that are learned from the training rows."""
-    return {field.name for field in fields(cls) if field.metadata.get("fitted")}  # type: ignore[arg-type]
+    return {field.name for field in fields(cls) if field.metadata.get("fitted")}
 
 
 def settings(cls: type) -> list[Setting]:
@@ -68,7 +68,7 @@ def settings(cls: type) -> list[Setting]:
         described = parse_from_object(ancestor)
         helps.update({parameter.arg_name: parameter.description or "" for parameter in described.params})
     found = []
-    for field in fields(cls):  # type: ignore[arg-type]
+    for field in fields(cls):
         if field.metadata.get("fitted"):
             continue
         default = field.default if field.default is not MISSING else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -33,7 +34,9 @@ class Show:
             columns = (
                 TextColumn("epoch {task.fields[epoch]:.2f}"),
                 BarColumn(),
-                TextColumn("{task.completed}/{task.total} steps  loss {task.fields[loss]:.4f}  {task.fields[speed]:.0f} rows/s"),
+                TextColumn(
+                    "{task.completed}/{task.total} steps  loss {task.fields[loss]:.4f}  {task.fields[speed]:.0f} rows/s"
+                ),
                 TimeRemainingColumn(),
             )
             self.bar = Progress(*columns, console=self.console, transient=True)
@@ -41,7 +44,9 @@ class Show:
             self.task = self.bar.add_task("train", total=None, epoch=0.0, loss=float("nan"), speed=0.0)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.bar:
             self.bar.stop()
             self.bar = None
@@ -51,11 +56,13 @@ class Show:
         self.seconds += step.seconds
         speed = step.rows / max(self.seconds, 1e-9)
         if self.bar:
-            fields = {} if loss is None else {"loss": loss}
+            fields: dict[str, Any] = {} if loss is None else {"loss": loss}
             self.bar.update(self.task, total=step.total, completed=step.number, epoch=step.epoch, speed=speed, **fields)
         elif loss is not None and step.number % max(1, step.total // LINES) == 0:
             left = time.strftime("%H:%M:%S", time.gmtime(self.seconds / step.number * (step.total - step.number)))
-            self.say(f"step {step.number}/{step.total}  epoch {step.epoch:.2f}  loss {loss:.4f}  {speed:.0f} rows/s  {left} left")
+            self.say(
+                f"step {step.number}/{step.total}  epoch {step.epoch:.2f}  loss {loss:.4f}  {speed:.0f} rows/s  {left} left"
+            )
 
     def evaluation(self, epoch: float, scores: Mapping[str, float], best: bool) -> None:
         """The scores of an evaluation on validation."""

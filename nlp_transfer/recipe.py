@@ -53,7 +53,7 @@ class Recipe:
         Raises:
             RequestError: for unknown names and settings, values of the wrong kind, and missing parts.
         """
-        objects = {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}
+        objects: Values = {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}
         values = {name: part for name, part in parts.items() if name not in objects and part is not None}
         kinds = {name: members.name_of(part) for name, part in objects.items() if name in ("task", "method")}
         source = None
@@ -109,7 +109,9 @@ class Recipe:
         )
         longest = backbone.max_length(cap=False)
         if self.data.max_length and self.data.max_length > longest:
-            raise RequestError(f"data.max_length is {self.data.max_length}, but {backbone.name} reads at most {longest} tokens.")
+            raise RequestError(
+                f"data.max_length is {self.data.max_length}, but {backbone.name} reads at most {longest} tokens."
+            )
         data = replace(self.data, max_length=self.data.max_length or backbone.max_length())
         pooling = "own" if self.head.pooling == "auto" else self.head.pooling
         return replace(self, train=train, data=data, head=replace(self.head, pooling=pooling))
@@ -139,7 +141,9 @@ def parser(task: type[Task], method: type[Method], prog: str = "nlp-transfer tra
     """The parser of all settings that a recipe of this task and method has."""
     built = ArgumentParser(prog=prog, allow_abbrev=False, exit_on_error=False, description=task.__doc__)
     built.add_argument("--seed", type=int, default=0, help="Every random choice follows from it.")
-    built.add_argument("--columns", type=dict[str, str], default={}, help="--columns.text review: names of your columns.")
+    built.add_argument(
+        "--columns", type=dict[str, str], default={}, help="--columns.text review: names of your columns."
+    )
     for section, cls in _classes(task, method).items():
         if section in ("task", "method"):
             help_text = f"The {section} (see `nlp-transfer list {section}s`)."
@@ -151,7 +155,9 @@ def parser(task: type[Task], method: type[Method], prog: str = "nlp-transfer tra
 def help_text(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None) -> str:
     """Every setting of a recipe, for the task and method that the words name."""
     values = sections(dict(defaults or {}))
-    merge(values, sections(flags([word for word in arguments if word.startswith("--") or not word.startswith("-")])), None)
+    merge(
+        values, sections(flags([word for word in arguments if word.startswith("--") or not word.startswith("-")])), None
+    )
     task = values.get("task", {}).get("name", "classification")
     method = values.get("method", {}).get("name", "full")
     built = parser(tasks.find(task), methods.find(method))
@@ -164,7 +170,7 @@ def help_text(arguments: Sequence[str], defaults: Mapping[str, Any] | None = Non
 
 def _classes(task: type[Task], method: type[Method]) -> dict[str, type]:
     """The dataclass behind each section of a recipe."""
-    members_of = {"model": ModelSettings, "task": task, "method": method, "data": DataSettings}
+    members_of: dict[str, type] = {"model": ModelSettings, "task": task, "method": method, "data": DataSettings}
     return {**members_of, "head": HeadSettings, "train": TrainSettings}
 
 

@@ -73,8 +73,8 @@ print(run.predict(["a text"]))
 
 ## How it was made
 
-{report["parameters"]["trainable"]:,} of {report["parameters"]["total"]:,} weights learned, {_duration(report)} of training in
-{recipe["train"]["precision"]} on {report["environment"]["device_name"] or report["environment"]["device"]}, seed {recipe["seed"]}.
+{report["parameters"]["trainable"]:,} of {report["parameters"]["total"]:,} weights learned, in {_duration(report)} of
+training in {recipe["train"]["precision"]} on {_device(report)}, seed {recipe["seed"]}.
 The recipe:
 
 ```yaml
@@ -105,6 +105,10 @@ def _scores(report: Mapping[str, Any]) -> str:
 
 def _bullets(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _device(report: Mapping[str, Any]) -> str:
+    return str(report["environment"]["device_name"] or report["environment"]["device"])
 
 
 def _duration(report: Mapping[str, Any]) -> str:

@@ -153,7 +153,9 @@ def load_run(path: str | Path) -> Run:
         task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         missing = Path(error.filename).name
-        raise RequestError(f"{folder} holds no finished run: {missing} is missing. Was the run stopped or failed?") from error
+        raise RequestError(
+            f"{folder} holds no finished run: {missing} is missing. Was the run stopped or failed?"
+        ) from error
     except (OSError, ValueError) as error:
         raise RequestError(f"{folder} holds a damaged run: {error}") from error
     if report.get("status") != "finished":
@@ -166,7 +168,9 @@ def predictions(judgement: Judgement, split: Split, task: Task) -> list[dict[str
     lines = []
     for answer, row in zip(judgement.answers, split.rows, strict=True):
         gold = {name: row[name] for name in task.answer_columns}
-        lines.append({"place": row[PLACE], **asdict(answer), "gold": next(iter(gold.values())) if len(gold) == 1 else gold})
+        lines.append(
+            {"place": row[PLACE], **asdict(answer), "gold": next(iter(gold.values())) if len(gold) == 1 else gold}
+        )
     return lines
 
 

@@ -54,7 +54,10 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        **{name: f"[{name[:-6].upper()}]" for name in ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")},
+        **{
+            name: f"[{name[:-6].upper()}]"
+            for name in ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+        },
         model_max_length=64,
     )
     config = BertConfig(

@@ -75,7 +75,9 @@ def test_cell(data: Data, method_name: str, pooling: str, tiny: Path, tmp_path: 
 
     # two steps without weight decay move every weight that learns, and no other
     before = copy.deepcopy(model.state_dict())
-    settings = TrainSettings(precision="fp32", epochs=2, learning_rate=1e-2, weight_decay=0.0, warmup=0.0, schedule="constant")
+    settings = TrainSettings(
+        precision="fp32", epochs=2, learning_rate=1e-2, weight_decay=0.0, warmup=0.0, schedule="constant"
+    )
     set_seed(0)
     steps(model, method, features, settings)
     for name, value in model.state_dict().items():

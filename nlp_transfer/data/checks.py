@@ -47,7 +47,9 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
     """
     for name in given:
         if name not in task.columns:
-            raise RequestError(f'columns.{name}: {task.name} has no column "{name}". {did_you_mean(name, task.columns)}')
+            raise RequestError(
+                f'columns.{name}: {task.name} has no column "{name}". {did_you_mean(name, task.columns)}'
+            )
     folded: dict[str, str] = {}
     for name in table.columns:
         folded.setdefault(name.strip().lower(), name)
@@ -59,7 +61,9 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
                 raise RequestError(f'--columns.{name}: {table.origin} has no column "{given[name]}". {hint}')
             chosen[name] = given[name]
             continue
-        free = [folded[word] for word in usual if word in folded and folded[word] not in {*given.values(), *chosen.values()}]
+        free = [
+            folded[word] for word in usual if word in folded and folded[word] not in {*given.values(), *chosen.values()}
+        ]
         if free:
             chosen[name] = free[0]
         elif name in needed:
@@ -70,9 +74,7 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
     return chosen
 
 
-def checked(
-    table: Table, chosen: Mapping[str, str], task: Task, skip_bad_rows: bool, warnings: list[str]
-) -> Split:
+def checked(table: Table, chosen: Mapping[str, str], task: Task, skip_bad_rows: bool, warnings: list[str]) -> Split:
     """The chosen columns of a table, every row usable.
 
     Args:
@@ -97,7 +99,9 @@ def checked(
         first = f"{table.origin}, {table.unit} {places[0]}: {bad[places[0]]}"
         if not skip_bad_rows:
             more = f" So are {listing(places[1:], 5)} ({len(places)} in all)." if len(places) > 1 else ""
-            raise RequestError(f"{first}.{more} Correct the file, or leave such rows out with --data.skip_bad_rows true.")
+            raise RequestError(
+                f"{first}.{more} Correct the file, or leave such rows out with --data.skip_bad_rows true."
+            )
         warnings.append(f"{len(places)} bad rows of {table.origin} left out ({table.unit}s {listing(places, 20)}).")
         if not kept:
             raise RequestError(f"{table.origin}: every row is bad. {first}.")

@@ -58,7 +58,9 @@ def read(path: Path) -> Table:
         raise RequestError(f"{path} does not exist or is no file.")
     kind = form(path)
     if kind is None:
-        raise RequestError(f"{path} has an ending that says nothing about its form: expected {listing(SUFFIXES)}, or .gz.")
+        raise RequestError(
+            f"{path} has an ending that says nothing about its form: expected {listing(SUFFIXES)}, or .gz."
+        )
     try:
         content = _content(path)
         table = _parquet(path, content) if kind == ".parquet" else _texts(path, kind, _decoded(path, content))

@@ -76,7 +76,9 @@ def _folder(folder: Path) -> dict[str, Table]:
         for split, names in SPLIT_NAMES.items():
             if stem in names:
                 if split in found:
-                    raise RequestError(f"{folder} holds {found[split].name} and {path.name}: which is the {split} split?")
+                    raise RequestError(
+                        f"{folder} holds {found[split].name} and {path.name}: which is the {split} split?"
+                    )
                 found[split] = path
     if not found:
         held = f"there is {listing(path.name for path in entries)}" if entries else "there is no file of rows"
@@ -119,11 +121,15 @@ def _one_in_memory(rows: Any, origin: str) -> Table:
     if isinstance(rows, datasets.Dataset):
         return _from_dataset(rows, origin)
     if isinstance(rows, Mapping):
-        raise RequestError(f"{origin} is a {type(rows).__name__} of splits: expected the rows of one split, rows['train'] say.")
+        raise RequestError(
+            f"{origin} is a {type(rows).__name__} of splits: expected the rows of one split, rows['train'] say."
+        )
     if isinstance(rows, list | tuple):
         if wrong := [i for i, row in enumerate(rows) if not isinstance(row, Mapping)]:
             kind = type(rows[wrong[0]]).__name__
-            raise RequestError(f'{origin}, row {wrong[0] + 1}: a {kind}, expected a dict such as {{"text": ..., "label": ...}}.')
+            raise RequestError(
+                f'{origin}, row {wrong[0] + 1}: a {kind}, expected a dict such as {{"text": ..., "label": ...}}.'
+            )
         names = list(dict.fromkeys(name for row in rows for name in row))
         columns = {name: [row.get(name) for row in rows] for name in names}
     elif type(rows).__module__.partition(".")[0] == "pandas" and type(rows).__name__ == "DataFrame":

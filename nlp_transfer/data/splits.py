@@ -163,5 +163,3 @@ def fingerprint(splits: Sequence[Dataset]) -> str:
             for cell in rows[name]:
                 digest.update(f"{cell}\x1f".encode())
     return digest.hexdigest()
-
-

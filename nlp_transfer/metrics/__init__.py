@@ -53,7 +53,11 @@ def load(name: str) -> evaluate.Metric:
                 description=plain.__doc__ or "", citation="", inputs_description="", features=features
             )
 
-        def _compute(self, predictions: Any, references: Any) -> dict[str, float]:  # type: ignore[override]
+        def _build_data_dir(self) -> str:
+            # evaluate makes a folder in the home here, even for what it keeps in memory; homes may be read-only
+            return self._data_dir_root
+
+        def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
             return {name: plain(np.asarray(predictions), np.asarray(references))}
 
     return Wrapped(module_name=name, keep_in_memory=True)

@@ -27,7 +27,19 @@ from nlp_transfer.tasks import Columns, Primary, Task, pad
 from nlp_transfer.training.batch import Batch
 
 TEXT_NAMES = ("text", "sentence", "review", "content", "message", "comment", "tweet", "body", "document", "question")
-LABEL_NAMES = ("label", "labels", "class", "category", "topic", "intent", "target", "sentiment", "stars", "rating", "type")
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "topic",
+    "intent",
+    "target",
+    "sentiment",
+    "stars",
+    "rating",
+    "type",
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,9 @@ class Classification(Task):
         given = dict(self.class_weights)
         for name, weight in given.items():
             if name not in classes:
-                raise RequestError(f'task.class_weights names "{name}", which is no label. {did_you_mean(name, classes)}')
+                raise RequestError(
+                    f'task.class_weights names "{name}", which is no label. {did_you_mean(name, classes)}'
+                )
             if not 0 < weight < float("inf"):
                 raise RequestError(f"task.class_weights.{name} is {weight}: expected a number above 0.")
         return tuple(float(given.get(name, 1.0)) for name in classes)
@@ -128,9 +142,13 @@ class Classification(Task):
 
     def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
         """Token ids of each text, and the label's number where there is one."""
-        encoded = tokenizer(list(rows["text"]), truncation=True, return_attention_mask=False, return_token_type_ids=False)
+        encoded = tokenizer(
+            list(rows["text"]), truncation=True, return_attention_mask=False, return_token_type_ids=False
+        )
         # a text of characters that a tokenizer drops has no tokens, and a decoder must read at least one
-        features: dict[str, list[Any]] = {"input_ids": [ids or [tokenizer.pad_token_id] for ids in encoded["input_ids"]]}
+        features: dict[str, list[Any]] = {
+            "input_ids": [ids or [tokenizer.pad_token_id] for ids in encoded["input_ids"]]
+        }
         if "label" in rows:
             numbers = {name: i for i, name in enumerate(self.classes)}
             features["label"] = [numbers[label] for label in rows["label"]]

@@ -79,7 +79,9 @@ class Sentiment(Classification):
                 "expected 0 < negative_to < positive_from <= 5."
             )
         if self.labels is not None:
-            raise RequestError("task.labels does not apply to sentiment, which names its classes itself: see task.grades.")
+            raise RequestError(
+                "task.labels does not apply to sentiment, which names its classes itself: see task.grades."
+            )
         if self.grades == "five" and self.scale == "polarity":
             raise RequestError("task.grades five needs star ratings, but task.scale is polarity.")
 
@@ -142,10 +144,11 @@ class Sentiment(Classification):
         """The scale in force, and what its numbers mean if it is polarity."""
         words = {spelling for spelling in spellings if spelling in _POLARITY_OF}
         for numbers in NUMBERS:
-            if self.scale in ("auto", "polarity") and spellings - words and spellings - words <= set(numbers):
-                # a set that is met in full, or in part by one that was named
-                if spellings - words == set(numbers) or self.scale == "polarity":
-                    return "polarity", numbers
+            # all of a set of numbers, or some of it where the scale was named
+            rest = spellings - words
+            met = rest == set(numbers) or (self.scale == "polarity" and rest <= set(numbers))
+            if rest and met and self.scale in ("auto", "polarity"):
+                return "polarity", numbers
         if self.scale == "polarity" or (self.scale == "auto" and words == spellings):
             return "polarity", {}
         if self.scale != "auto":

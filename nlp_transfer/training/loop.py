@@ -32,7 +32,10 @@ Loss = Callable[[Any, Batch], tuple[Tensor, float | Tensor]]
 class Plan(Protocol):
     """Which rows make which step. A step is a list of batches whose gradients are added up."""
 
-    steps_per_epoch: int
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one epoch, the last one possibly smaller."""
+        ...
 
     def epoch(self, number: int) -> Sequence[Sequence[Indices]]:
         """All steps of one epoch, in order: a function of the plan's seed and `number` alone."""

@@ -47,7 +47,16 @@ class TrainSettings:
     """Where to log besides the run folder, by Accelerate's names: tensorboard, wandb, mlflow ..."""
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "max_steps", "batch_size", "accumulate", "learning_rate", "clip", "patience", "max_minutes")
+        positive = (
+            "epochs",
+            "max_steps",
+            "batch_size",
+            "accumulate",
+            "learning_rate",
+            "clip",
+            "patience",
+            "max_minutes",
+        )
         for name in positive:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
