@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nlp_transfer import __version__
-from nlp_transfer.errors import RequestError, did_you_mean
+from nlp_transfer.errors import RequestError, Stopped, TrainingError, did_you_mean
 
 USAGE = """nlp-transfer: adapt pre-trained language models to your task.
 
   nlp-transfer train    --task sentiment --data reviews.csv [--model minilm] [--method full] [--train.epochs 3]
                         [--columns.text review] [--columns.label stars] [--output runs/reviews] [--overwrite]
                         [--config recipe.yaml]              every setting: nlp-transfer train --task sentiment --help
+  nlp-transfer train    --output runs/reviews --resume      go on with a run that was stopped
   nlp-transfer evaluate RUN --data test.csv [--output scores.json]
   nlp-transfer predict  RUN "a text" "another"
   nlp-transfer predict  RUN --input new.csv --output answers.csv
@@ -23,7 +24,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
   nlp-transfer doctor                                       device, precision, versions, what is missing
   nlp-transfer demo     [--task T]                          the main job on the shipped samples, without a network
 
-Exit status: 0 done; 2 the request or the data is wrong; 1 anything else.
+Exit status: 0 done; 2 the request or the data is wrong; 3 stopped and resumable; 1 anything else.
 """
 
 
@@ -46,6 +47,12 @@ def status_of(job: Callable[[], Any]) -> int:
     except RequestError as error:
         print(f"nlp-transfer: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"nlp-transfer: {stopped}", file=sys.stderr)
+        return 3
+    except TrainingError as error:
+        print(f"nlp-transfer: {error}", file=sys.stderr)
+        return 1
     except SystemExit as end:
         # --help, which has printed what it is asked for
         return int(end.code or 0)
@@ -72,7 +79,13 @@ def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None
     if {"-h", "--help"} & set(arguments):
         print(help_text([word for word in arguments if word not in ("-h", "--help")], defaults), end="")
         raise SystemExit(0)
-    ours, rest = flags.apart(arguments, {"output": str, "overwrite": bool, "quiet": bool})
+    ours, rest = flags.apart(arguments, {"output": str, "overwrite": bool, "resume": bool, "quiet": bool})
+    if "quiet" in ours:
+        ours["silent"] = ours.pop("quiet")
+    if ours.get("resume") and not rest and defaults is None:
+        if "output" not in ours:
+            raise RequestError("--resume needs --output: the folder of the run to go on with.")
+        return {"recipe": None, **ours}
     said: list[str] = []
     recipe = Recipe.from_flags(rest, defaults, said)
     for sentence in said:

@@ -22,6 +22,18 @@ class RowError(RequestError):
         self.message = message
 
 
+class TrainingError(RuntimeError):
+    """A training that cannot go on: the message says where it stood, why it ended and what to do (exit status 1)."""
+
+
+class Interrupted(Exception):
+    """An evaluation that was ended because a stop was asked for."""
+
+
+class Stopped(Exception):
+    """A training that was asked to stop and can go on later (exit status 3)."""
+
+
 def listing(words: Iterable[object], limit: int = 12) -> str:
     """Words for a message: all of them, or the first `limit` and how many more there are."""
     every = [str(word) for word in words]

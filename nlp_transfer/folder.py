@@ -2,56 +2,116 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from nlp_transfer.errors import RequestError
+from filelock import FileLock, Timeout
+
+from nlp_transfer.errors import RequestError, Stopped
 from nlp_transfer.recipe import Recipe
-from nlp_transfer.report import write_json
+from nlp_transfer.report import SCHEMA, write_json
 
 
 class RunFolder:
-    """Writes a run's files, on the main process only; the others hold the same object and write nothing."""
+    """Writes a run's files, on the main process only; the others hold the same object and write nothing.
 
-    def __init__(self, path: Path, writes: bool, made: bool) -> None:
+    Used as `with RunFolder.open(...) as folder`: one process at a time works in it, and how the run ended is recorded.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, writes: bool, made: bool, resumes: bool) -> None:
         self.path = path
         self.writes = writes
         self.made = made
+        self.resumes = resumes
+        self.recipe = recipe.to_yaml()
+        self.lock = FileLock(path / LOCK, timeout=0)
 
     @classmethod
-    def open(cls, path: Path, recipe: Recipe, overwrite: bool, writes: bool) -> RunFolder:
-        """Make the folder and write the resolved recipe into it, before any data is read.
+    def open(cls, path: Path, recipe: Recipe, resume: bool, overwrite: bool, writes: bool) -> RunFolder:
+        """Look whether a folder may be used; nothing is written before `with`.
 
         Raises:
-            RequestError: where a run or other files stand already, or nothing can be written.
+            RequestError: where another run or other files stand already.
         """
-        made = not path.exists()
         if path.exists() and not path.is_dir():
             raise RequestError(f"{path} is a file: name a folder with --output.")
-        if status := status_of(path):
-            if not overwrite:
-                raise RequestError(f"{path} holds a {status} run: name another folder, or replace it with --overwrite.")
-        elif not made and any(path.iterdir()):
+        status = status_of(path)
+        if status and resume:
+            refuse_another(path, recipe)
+        elif status and not overwrite:
+            on = "" if status == "finished" else "go on with it by --resume, "
+            raise RequestError(f"{path} holds a {status} run: {on}name another folder, or replace it with --overwrite.")
+        elif not status and path.exists() and any(path.iterdir()):
             raise RequestError(f"{path} holds other files than a run's: name another folder with --output.")
-        folder = cls(path, writes, made)
-        if writes:
-            try:
-                if status:
-                    _clear(path)
-                path.mkdir(parents=True, exist_ok=True)
-                (path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-            except OSError as error:
-                raise RequestError(f"{path} cannot be written: {error.strerror or error}.") from error
-        return folder
+        return cls(path, recipe, writes, made=not path.exists(), resumes=bool(status and resume))
+
+    def __enter__(self) -> RunFolder:
+        """Take the folder, and write the resolved recipe into it before any data is read.
+
+        Raises:
+            RequestError: where nothing can be written, or another process works in it.
+        """
+        if not self.writes:
+            return self
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire()
+            if self.resumes:
+                (self.path / "report.json").unlink(missing_ok=True)
+            else:
+                # what is replaced goes only when the new request has proved right
+                _move(self.path, self.path / REPLACED)
+            (self.path / "recipe.yaml").write_text(self.recipe, encoding="utf-8")
+        except Timeout as error:
+            raise RequestError(
+                f"another process works in {self.path}: wait for it, or name another --output."
+            ) from error
+        except OSError as error:
+            raise RequestError(f"{self.path} cannot be written: {error.strerror or error}.") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.writes:
+            return
+        wrong = isinstance(error, RequestError)
+        if wrong and not self.resumes and not (self.path / "log.jsonl").exists():
+            # a request that was wrong leaves things as they were
+            _clear(self.path)
+            _move(self.path / REPLACED, self.path)
+        elif error is not None:
+            status = "stopped" if isinstance(error, Stopped) or wrong else "failed"
+            with contextlib.suppress(OSError):  # a full disk is why we are here
+                write_json(self.path / "report.json", {"schema": SCHEMA, "status": status, "message": str(error)})
+        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+        self.lock.release()
+        (self.path / LOCK).unlink(missing_ok=True)
+        if wrong and self.made and not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Add one line to log.jsonl."""
         if self.writes:
             with (self.path / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of the log after a step: a resumed run writes them again."""
+        file = self.path / "log.jsonl"
+        if self.writes and file.exists():
+            lines = file.read_text(encoding="utf-8").splitlines()
+            kept = []
+            for line in lines:
+                with contextlib.suppress(ValueError):  # the last line may be cut off by what ended the run
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line + "\n")
+            file.write_text("".join(kept), encoding="utf-8")
 
     def write(self, name: str, values: Mapping[str, Any]) -> None:
         """Write one JSON file."""
@@ -65,18 +125,18 @@ class RunFolder:
             file.parent.mkdir(exist_ok=True)
             file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
 
-    def fail(self, error: BaseException) -> None:
-        """Record that the run ended by an error; a request that was wrong leaves nothing behind."""
-        if not self.writes:
-            return
-        if isinstance(error, RequestError) and not (self.path / "log.jsonl").exists():
-            _clear(self.path)
-            if self.made:
-                self.path.rmdir()
-            return
-        status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-        self.write("report.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
+    def finish(self, report: Mapping[str, Any], card: str) -> None:
+        """Write the report and the model card: the run is finished."""
+        if self.writes:
+            (self.path / "README.md").write_text(card, encoding="utf-8")
+            write_json(self.path / "report.json", {"schema": SCHEMA, "status": "finished", **report})
 
+
+LOCK = ".lock"
+"""Held by the process that works in a folder; the system frees it when that process ends, however it ends."""
+
+REPLACED = ".replaced"
+"""Where a run waits that is about to be replaced."""
 
 PARTS = ("recipe.yaml", "task.json", "report.json", "README.md", "log.jsonl", "model", "predictions", "checkpoints")
 """Everything that a run writes into its folder."""
@@ -90,6 +150,23 @@ def status_of(path: Path) -> str | None:
         return "unfinished" if (path / "recipe.yaml").is_file() else None
 
 
+def refuse_another(path: Path, recipe: Recipe) -> None:
+    """Refuse to go on with a run under another recipe than its own.
+
+    Raises:
+        RequestError: naming every setting that differs.
+    """
+    there = _flat(Recipe.read(path / "recipe.yaml").to_dict())
+    here = _flat(recipe.to_dict())
+    differing = [name for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name)]
+    if differing:
+        told = [f"{name} is {there.get(name)!r} there and {here.get(name)!r} here" for name in differing]
+        raise RequestError(
+            f"{path} holds a run of another recipe: {'; '.join(told)}. Resume it by --output {path} --resume alone, or name "
+            "another folder."
+        )
+
+
 def next_free(stem: str) -> Path:
     """A folder under `runs/` that does not exist yet: the stem, or the stem and a number."""
     path, number = Path("runs") / stem, 1
@@ -99,11 +176,31 @@ def next_free(stem: str) -> Path:
     return path
 
 
+def _move(source: Path, target: Path) -> None:
+    """Move what a run wrote into another folder, over what may lie there."""
+    for name in PARTS:
+        if (source / name).exists():
+            target.mkdir(exist_ok=True)
+            _remove(target / name)
+            (source / name).rename(target / name)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part)
+    else:
+        part.unlink(missing_ok=True)
+
+
 def _clear(path: Path) -> None:
     """Remove what a run wrote, and nothing else."""
     for name in PARTS:
-        part = path / name
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
+        _remove(path / name)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found

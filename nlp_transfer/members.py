@@ -6,8 +6,9 @@ import importlib
 import inspect
 import pkgutil
 from dataclasses import MISSING, dataclass, fields
-from types import ModuleType
-from typing import Any, TypeVar
+from functools import cache
+from types import ModuleType, NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from nlp_transfer.errors import RequestError, did_you_mean
 
@@ -59,10 +60,12 @@ def fitted_names(cls: type) -> set[str]:
     return {field.name for field in fields(cls) if field.metadata.get("fitted")}
 
 
+@cache
 def settings(cls: type) -> list[Setting]:
     """The settings of a dataclass, each with the line of help that stands under the field in its source."""
     from docstring_parser import parse_from_object
 
+    hints = get_type_hints(cls)
     helps: dict[str, str] = {}
     for ancestor in reversed(cls.__mro__[:-1]):
         described = parse_from_object(ancestor)
@@ -74,5 +77,16 @@ def settings(cls: type) -> list[Setting]:
         default = field.default if field.default is not MISSING else None
         if field.default_factory is not MISSING:
             default = field.default_factory()
-        found.append(Setting(field.name, str(field.type), default, helps.get(field.name, "")))
+        found.append(Setting(field.name, _written(hints[field.name]), default, helps.get(field.name, "")))
     return found
+
+
+def _written(hint: Any) -> str:
+    """A type as a person reads it: choices by name, alternatives by "|"."""
+    if hint is NoneType:
+        return "None"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(hint))
+    if str(get_origin(hint)) in ("<class 'types.UnionType'>", "typing.Union"):
+        return " | ".join(_written(part) for part in get_args(hint))
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).removeprefix("typing.")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nlp_transfer.data.checks import PLACE, Split
+from nlp_transfer.errors import listing
 from nlp_transfer.training.loop import Step
 
 LINES = 10
@@ -22,14 +26,12 @@ class Show:
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self.bar: Progress | None = None
-        self.seconds = 0.0
 
     def say(self, sentence: str) -> None:
         """One line."""
         self.console.print(sentence, markup=False)
 
     def __enter__(self) -> Show:
-        self.seconds = 0.0
         if self.console.is_terminal:
             columns = (
                 TextColumn("epoch {task.fields[epoch]:.2f}"),
@@ -51,15 +53,14 @@ class Show:
             self.bar.stop()
             self.bar = None
 
-    def step(self, step: Step, loss: float | None) -> None:
-        """One step of training; `loss` is the mean of the last logged steps, where there is one."""
-        self.seconds += step.seconds
-        speed = step.rows / max(self.seconds, 1e-9)
+    def step(self, step: Step, loss: float | None, seconds: float) -> None:
+        """One step of training; `loss` is the mean since the last logged step where this one is logged."""
+        speed = step.rows / max(seconds, 1e-9)
         if self.bar:
             fields: dict[str, Any] = {} if loss is None else {"loss": loss}
             self.bar.update(self.task, total=step.total, completed=step.number, epoch=step.epoch, speed=speed, **fields)
         elif loss is not None and step.number % max(1, step.total // LINES) == 0:
-            left = time.strftime("%H:%M:%S", time.gmtime(self.seconds / step.number * (step.total - step.number)))
+            left = time.strftime("%H:%M:%S", time.gmtime(seconds / step.number * (step.total - step.number)))
             self.say(
                 f"step {step.number}/{step.total}  epoch {step.epoch:.2f}  loss {loss:.4f}  {speed:.0f} rows/s  {left} left"
             )
@@ -68,3 +69,37 @@ class Show:
         """The scores of an evaluation on validation."""
         written = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         self.say(f"epoch {epoch:.2f}  validation: {written}{'  (best so far)' if best else ''}")
+
+
+@dataclass
+class Recorder:
+    """What happens in a training, shown, written to the run's log, and sent to the trackers."""
+
+    show: Show
+    log: Callable[[Mapping[str, Any]], None]
+    accelerator: Accelerator
+    train: Split
+
+    def step(self, step: Step, loss: float | None, seconds: float) -> None:
+        """A step is done."""
+        self.show.step(step, loss, seconds)
+        if loss is not None:
+            rate, speed = step.learning_rate, step.rows / max(seconds, 1e-9)
+            line = {"loss": loss, "learning_rate": rate, "rows_per_second": speed}
+            self.log({"step": step.number, "epoch": step.epoch, **line})
+            self.accelerator.log({f"train/{name}": value for name, value in line.items()}, step=step.number)
+
+    def evaluation(self, step: int, epoch: float, scores: Mapping[str, float], best: bool) -> None:
+        """An evaluation on validation is done."""
+        self.show.evaluation(epoch, scores, best)
+        self.log({"step": step, "epoch": epoch, "validation": dict(scores)})
+        self.accelerator.log({f"validation/{name}": value for name, value in scores.items()}, step=step)
+
+    def say(self, sentence: str) -> None:
+        """Something happened that a person should know."""
+        self.show.say(sentence)
+
+    def places(self, rows: list[int]) -> str:
+        """Where training rows stand in their file."""
+        places = sorted({self.train.rows[PLACE][row] for row in rows})
+        return f"{self.train.origin}, {self.train.unit}s {listing(places)}"

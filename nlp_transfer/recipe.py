@@ -164,6 +164,7 @@ def help_text(arguments: Sequence[str], defaults: Mapping[str, Any] | None = Non
     built.add_argument("--config", metavar="FILE", help="A recipe in YAML; flags go over it.")
     built.add_argument("--output", metavar="DIR", help="The run's folder; unset: a new one under runs/.")
     built.add_argument("--overwrite", action="store_true", help="Replace the run that the folder holds.")
+    built.add_argument("--resume", action="store_true", help="Go on with the run that --output holds.")
     built.add_argument("--quiet", action="store_true", help="Show no progress.")
     return built.format_help()
 
@@ -231,7 +232,7 @@ def _readable(error: ArgumentError, values: Values, classes: Mapping[str, type])
 
 def _refused(section: str, setting: members.Setting, value: Any) -> RequestError:
     """What to say of a value that a setting cannot have."""
-    hints = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    hints = {"int": "a whole number", "float": "a number", "bool": "true or false", "tuple[str, ...]": "words with commas"}
     kind = " or ".join(hints.get(part, part) for part in setting.type.split(" | ")).replace("None", "null")
     written = "null" if value is None else repr(value)
     return RequestError(f"{section}.{setting.name} is {written}: expected {kind}. {' '.join(setting.help.split())}")

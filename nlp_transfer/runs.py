@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
+from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_transfer import tasks
@@ -92,7 +94,8 @@ class Run:
             first = next(iter(self.task.columns))
             source = [{first: row} if not isinstance(row, Mapping) else row for row in source]
         split = self._rows(source, columns, answers=False, warnings=[])
-        return self.answers(split, batch_size)
+        outputs, features = self.outputs(split, batch_size)
+        return self.task.decode(outputs, features, split.rows)
 
     def evaluate(self, source: Any, batch_size: int = BATCH, columns: Mapping[str, str] | None = None) -> Judgement:
         """Scores on rows with answers: a file, or anything else that training takes as data; `columns` as in `predict`.
@@ -102,22 +105,23 @@ class Run:
         """
         warnings: list[str] = []
         split = self._rows(source, columns, answers=True, warnings=warnings)
-        judgement = self.judge(split, batch_size)
+        judgement = self.judge(split, *self.outputs(split, batch_size))
         judgement.warnings.extend(warnings)
         return judgement
 
-    def judge(self, split: Split, batch_size: int = BATCH) -> Judgement:
-        """Scores on rows that have been checked."""
-        answers = self.answers(split, batch_size)
+    def judge(self, split: Split, outputs: np.ndarray, features: Dataset) -> Judgement:
+        """Scores on rows that have been checked, from their `outputs`."""
+        answers = self.task.decode(outputs, features, split.rows)
         judged = self.task.judged(answers, split.rows)
         intervals = bootstrap(self.task, judged)
         return Judgement(answers, self.task.metrics(judged), intervals, self.task.details(answers, split.rows))
 
-    def answers(self, split: Split, batch_size: int = BATCH) -> list[Any]:
-        """Answers to rows that have been checked."""
+    def outputs(
+        self, split: Split, batch_size: int = BATCH, each_batch: Callable[[], None] = lambda: None
+    ) -> tuple[np.ndarray, Dataset]:
+        """What the task keeps of the model's outputs for rows that have been checked, and the features they belong to."""
         features = Features.of(split.rows, self.task, self.tokenizer)
-        outputs = outputs_of(self.model, features, batch_size)
-        return self.task.decode(outputs, features.columns, split.rows)
+        return outputs_of(self.model, features, batch_size, each_batch=each_batch), features.columns
 
     def _rows(self, source: Any, columns: Mapping[str, str] | None, answers: bool, warnings: list[str]) -> Split:
         remembered = self.report["data"]["columns"]

@@ -69,7 +69,7 @@ def test_cell(data: Data, method_name: str, pooling: str, tiny: Path, tmp_path: 
     assert {name for name in learning if any(name.endswith(head) for head in loaded.head)}, "the head does not learn"
 
     # three steps on the same rows lower the loss
-    fast = TrainSettings(precision="fp32", epochs=4, learning_rate=1e-2, warmup=0.0)
+    fast = TrainSettings(precision="fp32", epochs=4, learning_rate=3e-3, warmup=0.0)
     losses = steps(copy.deepcopy(model), method, features, fast)
     assert losses[-1] < losses[0]
 

@@ -61,7 +61,7 @@ def sample(task: str) -> str:
 def quick(model: Path, output: Path, task: str = "sentiment", **parts: object) -> dict[str, object]:
     train = {"max_steps": 6, "learning_rate": 1e-3, **parts.pop("train", {})}  # type: ignore[dict-item]
     data = parts.pop("data", sample(task))
-    return {"task": task, "data": data, "model": str(model), "output": output, "train": train, "quiet": True, **parts}
+    return {"task": task, "data": data, "model": str(model), "output": output, "train": train, "silent": True, **parts}
 
 
 def weights(folder: Path) -> str:

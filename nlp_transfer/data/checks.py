@@ -127,6 +127,8 @@ def _fault(cell: Any, is_text: bool) -> str | None:
 
 
 def _uniform(cells: list[Any]) -> list[Any]:
-    """Cells that one column can hold: numbers beside words become words."""
+    """Cells that one column can hold: numbers beside words, and those beyond 64 bits, become words."""
     kinds = {type(cell) for cell in cells}
-    return cells if len(kinds) <= 1 or kinds <= {int, float} else [str(cell) for cell in cells]
+    fit = len(kinds) <= 1 or kinds <= {int, float}
+    large = int in kinds and any(isinstance(cell, int) and abs(cell) >= 2**63 for cell in cells)
+    return cells if fit and not large else [str(cell) for cell in cells]

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,11 @@ class Data:
     notes: list[str]
     warnings: list[str]
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all cells of all rows in order: equal data, equal fingerprint, wherever the files lay."""
+        return fingerprint([split.rows for split in self.splits.values()])
+
     def report(self) -> dict[str, Any]:
         """The report's words about the data."""
         return {
@@ -38,7 +44,7 @@ class Data:
             "columns": self.columns,
             "notes": self.notes,
             "warnings": self.warnings,
-            "fingerprint": fingerprint([split.rows for split in self.splits.values()]),
+            "fingerprint": self.fingerprint,
         }
 
 

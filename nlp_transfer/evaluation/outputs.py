@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,12 +16,17 @@ from nlp_transfer.data.batches import Features, by_length
 
 
 def outputs_of(
-    model: nn.Module, features: Features, batch_size: int, autocast: AbstractContextManager[Any] | None = None
+    model: nn.Module,
+    features: Features,
+    batch_size: int,
+    autocast: AbstractContextManager[Any] | None = None,
+    each_batch: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """What the task keeps of the model's outputs, float32, features first.
 
     Features are read in batches of similar lengths; with several processes each reads its share of the batches, and all
-    get all outputs. Without `autocast` the model computes in the precision of its weights.
+    get all outputs. Without `autocast` the model computes in the precision of its weights. `each_batch` is called before
+    every batch, and may end the evaluation by raising.
     """
     state = PartialState()
     rank, processes = state.process_index, state.num_processes
@@ -29,6 +35,7 @@ def outputs_of(
     kept = []
     with torch.inference_mode(), autocast or nullcontext():
         for indices in batches:
+            each_batch()
             batch = features.fetch(indices).to(state.device)
             kept.append(features.task.keep(model(**batch.inputs)).cpu().numpy())
     if processes > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -80,7 +81,9 @@ class Classification(Task):
 
     def fit(self, rows: Dataset) -> Self:
         """Learn the labels and what each counts in the loss."""
-        counts = Counter(label_text(label) for label in rows["label"])
+        counts = Counter(_labels(rows))
+        if self.labels and (unnamed := [name for name in counts if name not in self.labels]):
+            raise RequestError(f"training rows have the labels {listing(unnamed)}, which task.labels does not name.")
         return self._fitted(self.labels or tuple(sorted(counts, key=_order)), counts)
 
     def _fitted(self, classes: tuple[str, ...], counts: Mapping[str, int]) -> Self:
@@ -92,7 +95,10 @@ class Classification(Task):
                 f"task.labels names {listing(absent)}, which no training row has. There is: {listing(counts)}."
             )
         if len(classes) < 2:
-            raise RequestError(f"every training row has the label {listing(classes)}: expected at least two classes.")
+            found = (
+                f"every training row has the label {classes[0]}" if classes else "no training row has a label to learn"
+            )
+            raise RequestError(f"{found}: expected at least two classes.")
         total = sum(counts.values())
         if len(classes) > max(2, total / 2):
             raise RequestError(
@@ -122,7 +128,7 @@ class Classification(Task):
         """Labels as text, each one that training had."""
         if "label" not in rows.column_names:
             return rows
-        labels = [label_text(label) for label in rows["label"]]
+        labels = _labels(rows)
         known = set(self.classes)
         for i, label in enumerate(labels):
             if label not in known:
@@ -210,10 +216,19 @@ class Classification(Task):
 
 
 def label_text(label: Any) -> str:
-    """A label as text: whole numbers without a decimal point, whatever the file's form made of them."""
+    """A label as text: whole numbers without a decimal point, whatever the file's form made of them (1, 1.0, "1.0")."""
     if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    return str(label)
+        return str(int(label))
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(label))
+
+
+def _labels(rows: Dataset) -> list[str]:
+    """Every row's label as text, each a single one."""
+    labels = list(rows["label"])
+    for i, label in enumerate(labels):
+        if isinstance(label, list):
+            raise RowError(i, f"a list of {len(label)} labels where one is expected.")
+    return [label_text(label) for label in labels]
 
 
 def _order(label: str) -> tuple[int, float, str]:

@@ -36,7 +36,7 @@ NUMBERS: tuple[dict[str, str], ...] = (
 """Numbers that mean a polarity when they are all the labels there are."""
 
 STAR_WORDS = {"one": 1.0, "two": 2.0, "three": 3.0, "four": 4.0, "five": 5.0}
-STARS = re.compile(r"(?P<number>\d+(?:[.,]\d+)?|one|two|three|four|five)\s*(?:/\s*5|out of 5|of 5|stars?|★)?")
+STARS = re.compile(r"(?P<number>\d+(?:[.,]\d+)?|one|two|three|four|five)\s*(?:/\s*5|out of 5|of 5)?\s*(?:stars?|★)?")
 STAR_CLASSES = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 
 Scale = Literal["auto", "polarity", "stars", "stars_from_zero"]
@@ -199,7 +199,7 @@ def _folded(label: Any) -> str:
 
 def _stars(spelling: str) -> float | None:
     """How many stars a folded label means, or None if it means none."""
-    spelling = spelling.replace("_", " ")
+    spelling = spelling.replace("_", " ").replace("\ufe0f", "")
     if spelling and set(spelling) <= set("★☆⭐"):
         return float(len(spelling) - spelling.count("☆"))
     if not (match := STARS.fullmatch(spelling)):

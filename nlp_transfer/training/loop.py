@@ -1,6 +1,7 @@
 """The training loop: a generator that yields after every step of the optimiser.
 
-Stopping is the caller's `break`, saving and printing the caller's next line. The order of the rows comes from the plan,
+Stopping is the caller's `break`; evaluating, saving and printing are the caller's next lines. The
+order of the rows comes from the plan,
 which is a function of (seed, epoch) alone; the loop never asks which task or method it runs.
 """
 
@@ -44,7 +45,7 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the optimiser did."""
+    """What one step of the optimiser did: its number, of how many, epochs and rows so far, and its mean loss."""
 
     number: int
     total: int
@@ -54,7 +55,9 @@ class Step:
     gradient_norm: Tensor | None
     learning_rate: float
     seconds: float
-    evaluation: dict[str, float] | None = None
+    batches: Sequence[Indices]
+    ends_epoch: bool
+    """True at the end of an epoch, and of training: the moment to evaluate."""
 
 
 @dataclass
@@ -82,7 +85,6 @@ class Loop:
     loss: Loss
     settings: TrainSettings
     accelerator: Accelerator
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None
     position: Position = field(default_factory=Position)
 
     def __post_init__(self) -> None:
@@ -96,30 +98,37 @@ class Loop:
         self.trained = [parameter for group in self.groups for parameter in group["params"]]
 
     def __iter__(self) -> Iterator[Step]:
+        while self.position.step < self.total:
+            steps = self.plan.epoch(self.position.epoch)
+            while self.position.step_in_epoch < len(steps) and self.position.step < self.total:
+                yield self._step(steps)
+            if self.position.step < self.total:
+                self.position.epoch += 1
+                self.position.step_in_epoch = 0
+
+    def _step(self, steps: Sequence[Sequence[Indices]]) -> Step:
+        """The next step of the epoch whose steps these are."""
         position = self.position
+        started = time.perf_counter()
+        rate = self.schedule.get_last_lr()[0]
+        batches = steps[position.step_in_epoch]
         self.model.train()
-        while position.step < self.total:
-            steps = self.plan.epoch(position.epoch)
-            for batches in steps[position.step_in_epoch :]:
-                started = time.perf_counter()
-                rate = self.schedule.get_last_lr()[0]
-                loss, norm = self._update(batches)
-                position.step += 1
-                position.step_in_epoch += 1
-                position.rows += sum(len(batch) for batch in batches)
-                epoch = position.epoch + position.step_in_epoch / len(steps)
-                seconds = time.perf_counter() - started
-                last = position.step == self.total
-                evaluation = None
-                if self.evaluate and (last or position.step_in_epoch == len(steps)):
-                    self.model.eval()
-                    evaluation = self.evaluate(self.model)
-                    self.model.train()
-                yield Step(position.step, self.total, epoch, position.rows, loss, norm, rate, seconds, evaluation)
-                if last:
-                    return
-            position.epoch += 1
-            position.step_in_epoch = 0
+        loss, norm = self._update(batches)
+        position.step += 1
+        position.step_in_epoch += 1
+        position.rows += sum(len(batch) for batch in batches)
+        return Step(
+            number=position.step,
+            total=self.total,
+            epoch=position.epoch + position.step_in_epoch / len(steps),
+            rows=position.rows,
+            loss=loss,
+            gradient_norm=norm,
+            learning_rate=rate,
+            seconds=time.perf_counter() - started,
+            batches=batches,
+            ends_epoch=position.step_in_epoch == len(steps) or position.step == self.total,
+        )
 
     def _update(self, batches: Sequence[Indices]) -> tuple[Tensor, Tensor | None]:
         """One step of the optimiser: the mean loss per weight, and the norm of its gradient before clipping."""

@@ -41,8 +41,10 @@ class TrainSettings:
     """Keep fewer activations and compute them again in the backward pass: less memory, more time."""
     patience: int | None = None
     """End after so many evaluations without a better score; unset: train to the end. One evaluation per epoch."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints, from which --resume goes on; unset: every ten minutes."""
     max_minutes: float | None = None
-    """End training after so many minutes; what was best until then is evaluated and saved."""
+    """End training after so many minutes, in time for the evaluation that follows; the best weights are kept."""
     trackers: tuple[str, ...] = ()
     """Where to log besides the run folder, by Accelerate's names: tensorboard, wandb, mlflow ..."""
 

@@ -158,15 +158,9 @@ def test_norms_and_biases_do_not_decay(tiny: Path) -> None:
     assert decaying == trainer_decays
 
 
-def test_evaluation_ends_every_epoch(tiny_bert: Path) -> None:
+def test_the_end_of_every_epoch_is_told(tiny_bert: Path) -> None:
     model, features = prepared(tiny_bert)
     settings = TrainSettings(epochs=2.5, learning_rate=1e-3)
-    seen = []
-
-    def evaluate(evaluated: torch.nn.Module) -> dict[str, float]:
-        assert not evaluated.training
-        return {"accuracy": 0.5}
-
     loop = Loop(
         model,
         Full().parameter_groups(model, settings),
@@ -175,13 +169,8 @@ def test_evaluation_ends_every_epoch(tiny_bert: Path) -> None:
         features.task.loss,
         settings,
         accelerator("fp32"),
-        evaluate,
     )
-    for step in loop:
-        if step.evaluation:
-            seen.append(step.epoch)
-    assert seen == [1.0, 2.0, 2.5]
-    assert model.training
+    assert [step.epoch for step in loop if step.ends_epoch] == [1.0, 2.0, 2.5]
 
 
 def test_rows_with_unknown_columns_do_not_reach_the_model(tiny_bert: Path) -> None:

@@ -1,0 +1,58 @@
+"""One run of nlp_transfer.fine_tune on a folder of classification rows, as one line of JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from common import Figures, answer, first_rows, peak_rss_bytes, run_parser
+
+from nlp_transfer import fine_tune
+
+
+def main() -> None:
+    answer(run, run_parser(__doc__ or "").parse_args())
+
+
+def run(arguments: argparse.Namespace) -> Figures:
+    started = time.perf_counter()
+    train = {
+        "epochs": arguments.epochs,
+        "max_steps": arguments.max_steps,
+        "batch_size": arguments.batch_size,
+        "learning_rate": arguments.learning_rate,
+        "precision": arguments.precision,
+        # as the Trainer of the peer: linear from the first step, no decay
+        "warmup": 0.0,
+        "weight_decay": 0.0,
+    }
+    with first_rows(arguments.data, arguments.limit) as folder, TemporaryDirectory() as temporary:
+        output = Path(temporary) / "run"
+        report = fine_tune(
+            model={"name": arguments.model, "from_scratch": arguments.from_scratch},
+            task="classification",
+            data={"source": str(folder), "max_length": arguments.max_length},
+            train=train,
+            seed=arguments.seed,
+            output=output,
+            silent=True,
+        ).report
+        lines = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {
+        "contender": "ours",
+        "accuracy": report["scores"]["test"]["accuracy"],
+        **{name: report["time"][name] for name in ("train_seconds", "samples_per_second", "median_step_seconds")},
+        "total_seconds": time.perf_counter() - started,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "steps": report["training"]["steps"],
+        "rows": report["training"]["rows"],
+        "final_loss": [line["loss"] for line in lines if "loss" in line][-1],
+        "precision": report["recipe"]["train"]["precision"],
+    }
+
+
+if __name__ == "__main__":
+    main()

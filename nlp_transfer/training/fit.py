@@ -1,0 +1,212 @@
+"""A training from its first step to its best weights: evaluations, checkpoints, stop signals, faults."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from nlp_transfer.errors import Interrupted, Stopped, TrainingError
+from nlp_transfer.training.checkpoints import Checkpoints
+from nlp_transfer.training.loop import Loop, Step
+from nlp_transfer.training.signals import StopSignals
+
+LINES = 500
+"""Lines about steps in a log, at most."""
+
+Evaluate = Callable[[nn.Module], Mapping[str, float]]
+
+
+class Watch(Protocol):
+    """Whoever shows and records what happens."""
+
+    def step(self, step: Step, loss: float | None, seconds: float) -> None:
+        """A step is done; `loss` is the mean since the last logged step where this one is logged, `seconds` of all steps."""
+        ...
+
+    def evaluation(self, step: int, epoch: float, scores: Mapping[str, float], best: bool) -> None:
+        """An evaluation is done."""
+        ...
+
+    def say(self, sentence: str) -> None:
+        """Something happened that a person should know."""
+        ...
+
+    def places(self, rows: list[int]) -> str:
+        """Where some training rows, by index, stand for a person."""
+        ...
+
+
+@dataclass
+class History:
+    """What training did so far: how long, how far, and which evaluation was best."""
+
+    step: int = 0
+    epoch: float = 0.0
+    rows: int = 0
+    seconds: float = 0.0
+    pending: bool = False
+    """Whether the last step still waits for its evaluation."""
+    best: float | None = None
+    best_step: int | None = None
+    best_epoch: float = 0.0
+    without_gain: int = 0
+    step_seconds: list[float] = field(default_factory=list)
+    """Of the steps of this process; a resumed training begins it anew."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {**asdict(self), "step_seconds": []}
+
+    def times(self) -> dict[str, float]:
+        """Seconds of training, evaluation apart; rows trained on per second; the median step's seconds."""
+        return {
+            "train_seconds": self.seconds,
+            "samples_per_second": self.rows / max(self.seconds, 1e-9),
+            "median_step_seconds": median(self.step_seconds) if self.step_seconds else 0.0,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """How far training went, and where it was best."""
+        return {"steps": self.step, "epochs": self.epoch, "rows": self.rows, "best_epoch": self.best_epoch}
+
+
+@dataclass
+class Fit:
+    """Drives a loop to its end: `Fit(...).run()` leaves the model with the weights of its best evaluation."""
+
+    loop: Loop
+    evaluate: Evaluate
+    metric: str
+    higher_is_better: bool
+    checkpoints: Checkpoints
+    stop: StopSignals
+    watch: Watch
+    history: History = field(default_factory=History)
+
+    def resume(self) -> bool:
+        """Go on from the newest whole checkpoint; false where there is none and training starts from zero."""
+        saved, said = self.checkpoints.restore(self.loop)
+        for sentence in said:
+            self.watch.say(sentence)
+        if saved is None:
+            return False
+        self.history = History(**saved)
+        return True
+
+    def run(self) -> History:
+        """Train to the end, or to where a limit or a lack of progress ends it.
+
+        Raises:
+            Stopped: when a stop was asked for; a checkpoint has been written.
+            TrainingError: when the loss is no number, or a checkpoint cannot be written.
+        """
+        settings, history = self.loop.settings, self.history
+        deadline = time.monotonic() + 60 * settings.max_minutes if settings.max_minutes else None
+        longest_evaluation = 0.0
+        losses: list[Tensor] = []
+        every = max(1, self.loop.total // LINES)
+        steps = iter(self.loop)
+        while True:
+            if not history.pending:
+                if self._ended(deadline, longest_evaluation):
+                    break
+                step = next(steps, None)
+                if step is None:
+                    break
+                self._record(step, losses, every)
+                history.pending = step.ends_epoch or self._late(deadline, longest_evaluation)
+            if history.pending and not self.stop.asked:
+                started = time.monotonic()
+                self._judge()
+                longest_evaluation = max(longest_evaluation, time.monotonic() - started)
+            self._keep()
+        self.checkpoints.save_last(self.loop, history.state())
+        if history.best_step is not None and history.without_gain:
+            self.checkpoints.load_best(self.loop.accelerator.unwrap_model(self.loop.model), history.best_step)
+        return history
+
+    def _record(self, step: Step, losses: list[Tensor], every: int) -> None:
+        history = self.history
+        history.step, history.epoch, history.rows = step.number, step.epoch, step.rows
+        history.seconds += step.seconds
+        history.step_seconds.append(step.seconds)
+        losses.append(step.loss)
+        mean = None
+        # on CPU a look at the loss costs nothing; on a device it would make every step wait
+        if step.number % every == 0 or step.number == step.total or step.loss.device.type == "cpu":
+            mean = float(torch.stack(losses).mean())
+            if not torch.isfinite(torch.tensor(mean)):
+                raise TrainingError(self._not_a_number(step, mean))
+        logged = step.number % every == 0 or step.number == step.total
+        if logged:
+            losses.clear()
+        self.watch.step(step, mean if logged else None, history.seconds)
+
+    def _judge(self) -> None:
+        """Evaluate after the last step, and keep its weights if they are the best so far."""
+        history, model = self.history, self.loop.model
+        model.eval()
+        try:
+            scores = self.evaluate(model)
+        except Interrupted:
+            return
+        score = scores[self.metric]
+        gained = history.best is None or (score > history.best if self.higher_is_better else score < history.best)
+        if gained:
+            history.best, history.best_step, history.best_epoch = score, history.step, history.epoch
+            self.checkpoints.save_best(self.loop.accelerator.unwrap_model(model), history.step)
+        history.without_gain = 0 if gained else history.without_gain + 1
+        history.pending = False
+        self.watch.evaluation(history.step, history.epoch, scores, gained)
+
+    def _keep(self) -> None:
+        """Write a checkpoint where one is due, and end here if a stop was asked for."""
+        asked = self._agreed(self.stop.asked is not None)
+        if asked or (self._agreed(self.checkpoints.due(self.history.step)) and not self.history.pending):
+            self.checkpoints.save(self.loop, self.history.state())
+        if asked:
+            by = self.stop.asked or "a signal to another process"
+            raise Stopped(f"stopped by {by} after step {self.history.step} of {self.loop.total}")
+
+    def _ended(self, deadline: float | None, evaluation: float) -> bool:
+        """Whether training ends before its last step."""
+        patience = self.loop.settings.patience
+        if patience and self.history.without_gain >= patience:
+            self.watch.say(f"ended after {patience} evaluations without a better {self.metric}.")
+            return True
+        if self.history.step and self._late(deadline, evaluation):
+            self.watch.say(f"ended after {self.loop.settings.max_minutes:g} minutes.")
+            return True
+        return False
+
+    def _late(self, deadline: float | None, evaluation: float) -> bool:
+        """Whether the time that is left is needed for an evaluation."""
+        return deadline is not None and self._agreed(time.monotonic() + evaluation > deadline)
+
+    def _agreed(self, here: bool) -> bool:
+        """Whether any process says so: all must take the same turn."""
+        accelerator = self.loop.accelerator
+        if accelerator.num_processes == 1:
+            return here
+        flag = torch.tensor(float(here), device=accelerator.device)
+        return bool(accelerator.reduce(flag) > 0)
+
+    def _not_a_number(self, step: Step, loss: float) -> str:
+        settings = self.loop.settings
+        rows = [int(row) for batch in step.batches for row in batch]
+        kept = (
+            f"the checkpoint of step {self.checkpoints.saved_step}"
+            if self.checkpoints.saved_step
+            else "no checkpoint yet"
+        )
+        return (
+            f"the loss is {loss} at step {step.number} of {step.total}, of {self.watch.places(rows)}. "
+            f"Kept: {kept}. Try a lower --train.learning_rate (it was {settings.learning_rate:g}), a smaller --train.clip, "
+            "or --train.precision fp32, and look at these rows."
+        )

@@ -1,0 +1,167 @@
+"""Metrics give scikit-learn's numbers, alone and as an `evaluate.Metric`, without network or home folder."""
+
+import json
+import os
+import subprocess
+import sys
+
+import evaluate
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from nlp_transfer import metrics
+from nlp_transfer.errors import RequestError
+
+relaxed = settings(deadline=None, database=None, max_examples=100)
+
+label_pairs = st.integers(1, 6).flatmap(
+    lambda labels: st.lists(st.tuples(st.integers(0, labels - 1), st.integers(0, labels - 1)), min_size=1, max_size=60)
+)
+
+
+def naive_calibration_error(probabilities, references):
+    """The definition of Guo 2017, row by row: 15 bins that are open on the left."""
+    bins = {}
+    for row, label in zip(probabilities, references, strict=True):
+        best = max(range(len(row)), key=lambda i: row[i])
+        number = next((b for b in range(15) if row[best] <= (b + 1) / 15), 14)
+        bins.setdefault(number, []).append((row[best], best == label))
+    gaps = [
+        abs(sum(c for c, _ in rows) / len(rows) - sum(r for _, r in rows) / len(rows)) * len(rows)
+        for rows in bins.values()
+    ]
+    return sum(gaps) / len(references)
+
+
+def sklearn_kappa(predictions, references):
+    if len({*predictions, *references}) == 1:
+        return 1.0  # scikit-learn has no number where there is but one class; ours says that all rows agree
+    return sklearn_metrics.cohen_kappa_score(
+        references, predictions, weights="quadratic", labels=range(max(*predictions, *references) + 1)
+    )
+
+
+OF_LABELS = {
+    "accuracy": lambda p, r: sklearn_metrics.accuracy_score(r, p),
+    "macro_f1": lambda p, r: sklearn_metrics.f1_score(r, p, average="macro", zero_division=0),
+    "weighted_f1": lambda p, r: sklearn_metrics.f1_score(r, p, average="weighted", zero_division=0),
+    "matthews_correlation": lambda p, r: sklearn_metrics.matthews_corrcoef(r, p),
+    "mean_absolute_error": lambda p, r: sklearn_metrics.mean_absolute_error(r, p),
+    "quadratic_kappa": sklearn_kappa,
+}
+OF_PROBABILITIES = {"expected_calibration_error": naive_calibration_error}
+
+
+def example(name):
+    generator = np.random.default_rng(len(name))
+    references = generator.integers(0, 3, 40)
+    if name in OF_PROBABILITIES:
+        return generator.dirichlet([1, 1, 1], 40), references
+    return generator.integers(0, 3, 40), references
+
+
+def test_every_metric_has_a_reference_here():
+    assert set(metrics.names()) == {*OF_LABELS, *OF_PROBABILITIES}
+
+
+@pytest.mark.parametrize("name", sorted(OF_LABELS))
+def test_metric_of_labels_equals_scikit_learn(name):
+    @relaxed
+    @given(label_pairs)
+    def check(pairs):
+        predictions, references = np.array(pairs).T
+        expected = OF_LABELS[name](predictions.tolist(), references.tolist())
+        assert metrics.function(name)(predictions, references) == pytest.approx(expected, abs=1e-12)
+
+    check()
+
+
+@relaxed
+@given(st.integers(2, 5), st.integers(1, 60), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 10.0]))
+def test_calibration_error_equals_its_definition(labels, rows, seed, spread):
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet([spread] * labels, rows)
+    references = generator.integers(0, labels, rows)
+    expected = naive_calibration_error(probabilities.tolist(), references.tolist())
+    assert metrics.function("expected_calibration_error")(probabilities, references) == pytest.approx(
+        expected, abs=1e-9
+    )
+
+
+@pytest.mark.parametrize(("confidence", "right", "expected"), [(1.0, True, 0.0), (1.0, False, 1.0), (0.6, True, 0.4)])
+def test_calibration_error_by_hand(confidence, right, expected):
+    probabilities = np.array([[confidence, 1 - confidence]] * 4)
+    references = np.full(4, 0 if right else 1)
+    assert metrics.function("expected_calibration_error")(probabilities, references) == pytest.approx(expected)
+
+
+def test_kappa_counts_far_errors_more():
+    references = np.array([0, 1, 2, 3, 4])
+    near, far = np.array([1, 1, 2, 3, 4]), np.array([4, 1, 2, 3, 4])
+    kappa = metrics.function("quadratic_kappa")
+    assert kappa(references, references) == 1
+    assert 1 > kappa(near, references) > kappa(far, references)
+
+
+@pytest.mark.parametrize("name", metrics.names())
+def test_a_metric_is_a_plain_float(name):
+    assert type(metrics.function(name)(*example(name))) is float
+
+
+@pytest.mark.parametrize("name", metrics.names())
+def test_loaded_metric_computes_the_same(name):
+    predictions, references = example(name)
+    loaded = metrics.load(name)
+    assert isinstance(loaded, evaluate.Metric)
+    expected = metrics.function(name)(predictions, references)
+    assert loaded.compute(predictions=predictions, references=references) == {name: pytest.approx(expected)}
+    listed = loaded.compute(predictions=predictions.tolist(), references=references.tolist())
+    assert listed == {name: pytest.approx(expected)}
+
+
+def test_loaded_metric_takes_batches():
+    predictions, references = example("macro_f1")
+    loaded = metrics.load("macro_f1")
+    for start in range(0, 40, 16):
+        loaded.add_batch(predictions=predictions[start : start + 16], references=references[start : start + 16])
+    expected = metrics.function("macro_f1")(predictions, references)
+    assert loaded.compute() == {"macro_f1": pytest.approx(expected)}
+
+
+def test_loaded_metrics_need_neither_network_nor_a_writable_home(tmp_path):
+    # a folder below a file cannot be made, not even by root
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    home = str(blocked / "home")
+    code = (
+        "import json; from nlp_transfer import metrics\n"
+        "rows = {'predictions': [0, 1, 1], 'references': [0, 1, 0]}\n"
+        "shares = {**rows, 'predictions': [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]}\n"
+        "found = {n: metrics.load(n).compute(**(shares if n == 'expected_calibration_error' else rows))[n]"
+        " for n in metrics.names()}\n"
+        "print(json.dumps(found))"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))}
+    homes = dict.fromkeys(("HOME", "HF_HOME", "XDG_CACHE_HOME", "TMPDIR"), home)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**kept, **homes, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) == set(metrics.names())
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["expected_calibration_error"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("open_metric", [metrics.function, metrics.load])
+def test_an_unknown_metric_names_the_nearest(open_metric):
+    with pytest.raises(RequestError, match=r'"acuracy".*Did you mean "accuracy"') as caught:
+        open_metric("acuracy")
+    assert all(name in str(caught.value) for name in metrics.names())
