@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from nlp_transfer import environment, members, methods, metrics, samples, tasks
 from nlp_transfer.backbone import ALIASES, Backbone, ModelSettings
@@ -71,7 +70,7 @@ def _summary(documented: Any) -> str:
 def doctor() -> str:
     """Device, precision, threads, versions; what is missing and how to get it."""
     found = environment.describe()
-    device = PartialState().device
+    device = environment.processes().device
     lines = [
         f"python {found['python']} on {found['system']}",
         *(f"{name} {version}" for name, version in found["versions"].items()),

@@ -11,13 +11,21 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 PACKAGES = ("nlp-transfer", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors")
 
 
+def processes() -> PartialState:
+    """Accelerate's view of the processes that run together, joined if they were not yet."""
+    # Accelerate joins processes on CPUs only when it is told that there is nothing else
+    nothing_else = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    return PartialState(cpu=nothing_else)
+
+
 def describe() -> dict[str, Any]:
     """Versions, device, threads and processes of this process, for reports and `doctor`."""
-    state = PartialState()
+    state = processes()
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -32,12 +40,20 @@ def describe() -> dict[str, Any]:
 
 def peak_memory() -> dict[str, int | None]:
     """The most memory this process has held so far, in bytes: of the machine, and of the device if it has its own."""
-    unit = 1 if sys.platform == "darwin" else 1024
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     return {
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_rss_bytes": _peak_rss(),
         "peak_device_bytes": torch.cuda.max_memory_allocated() if cuda else None,
     }
+
+
+def _peak_rss() -> int:
+    try:
+        # getrusage's maximum is handed on from parent to child; VmHWM begins anew with every program
+        with open("/proc/self/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _processor() -> str:

@@ -20,7 +20,6 @@ from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.folder import RunFolder, next_free, refuse_another, status_of
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.progress import Recorder, Show
-from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Judgement, Run, load_run, predictions
 from nlp_transfer.training.checkpoints import Checkpoints
@@ -60,7 +59,7 @@ def fine_tune(
     if recipe is None:
         recipe = Recipe.read(Path(output) / "recipe.yaml") if resume and output and not parts else Recipe.make(**parts)
     backbone = Backbone.find(recipe.model)
-    state = PartialState()
+    state = environment.processes()
     recipe = recipe.resolved(backbone, state.device)
     path = Path(output) if output else next_free(f"{recipe.task.name}-{recipe.method.name}")
     if resume and status_of(path) == "finished":
@@ -99,11 +98,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     )
     history = _train(recipe, data, model, features, checkpoints, folder, show, stop)
 
-    artefact = folder.path / "model"
-    if folder.writes:
-        with quiet():
-            model.save_pretrained(artefact)
-            tokenizer.save_pretrained(artefact)
+    artefact = folder.save(model, tokenizer)
     PartialState().wait_for_everyone()
 
     # what is reported is what was saved: the artefact, loaded again in fp32
@@ -160,7 +155,9 @@ def _train(
 ) -> History:
     """Train, evaluate after every epoch, and leave the model with its best weights."""
     settings, task = recipe.train, data.task
-    engine = accelerator(settings.precision, log_with=list(settings.trackers) or None, project_dir=str(folder.path))
+    engine = accelerator(
+        settings.precision, log_with=list(settings.trackers) or None, project_dir=str(folder.path / "trackers")
+    )
     if settings.trackers:
         engine.init_trackers("nlp_transfer", config={"seed": recipe.seed, "method": recipe.method.name})
     validation = data.splits["validation"].rows

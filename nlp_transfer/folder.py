@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nlp_transfer.errors import RequestError, Stopped
+from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import SCHEMA, write_json
 
@@ -23,10 +24,10 @@ class RunFolder:
     Used as `with RunFolder.open(...) as folder`: one process at a time works in it, and how the run ended is recorded.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, writes: bool, made: bool, resumes: bool) -> None:
+    def __init__(self, path: Path, recipe: Recipe, writes: bool, resumes: bool) -> None:
         self.path = path
         self.writes = writes
-        self.made = made
+        self.made = [folder for folder in (path, *path.parents) if not folder.exists()]
         self.resumes = resumes
         self.recipe = recipe.to_yaml()
         self.lock = FileLock(path / LOCK, timeout=0)
@@ -48,7 +49,7 @@ class RunFolder:
             raise RequestError(f"{path} holds a {status} run: {on}name another folder, or replace it with --overwrite.")
         elif not status and path.exists() and any(path.iterdir()):
             raise RequestError(f"{path} holds other files than a run's: name another folder with --output.")
-        return cls(path, recipe, writes, made=not path.exists(), resumes=bool(status and resume))
+        return cls(path, recipe, writes, resumes=bool(status and resume))
 
     def __enter__(self) -> RunFolder:
         """Take the folder, and write the resolved recipe into it before any data is read.
@@ -85,15 +86,20 @@ class RunFolder:
             # a request that was wrong leaves things as they were
             _clear(self.path)
             _move(self.path / REPLACED, self.path)
-        elif error is not None:
+        elif error is not None and kind is not None:
             status = "stopped" if isinstance(error, Stopped) or wrong else "failed"
             with contextlib.suppress(OSError):  # a full disk is why we are here
-                write_json(self.path / "report.json", {"schema": SCHEMA, "status": status, "message": str(error)})
+                write_json(
+                    self.path / "report.json",
+                    {"schema": SCHEMA, "status": status, "message": f"{kind.__name__}: {error}"},
+                )
         shutil.rmtree(self.path / REPLACED, ignore_errors=True)
         self.lock.release()
         (self.path / LOCK).unlink(missing_ok=True)
-        if wrong and self.made and not any(self.path.iterdir()):
-            self.path.rmdir()
+        if wrong:
+            for folder in self.made:
+                with contextlib.suppress(OSError):  # not empty: others have written there
+                    folder.rmdir()
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Add one line to log.jsonl."""
@@ -125,6 +131,18 @@ class RunFolder:
             file.parent.mkdir(exist_ok=True)
             file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
 
+    def save(self, *parts: Any) -> Path:
+        """Save a model and its tokenizer as plain transformers or peft loads them; gives their folder."""
+        artefact = self.path / "model"
+        if self.writes:
+            with quiet():
+                for part in parts:
+                    part.save_pretrained(artefact)
+            for file in artefact.iterdir():
+                # safetensors writes for the owner alone; a model has the permissions of the files beside it
+                file.chmod((self.path / "recipe.yaml").stat().st_mode)
+        return artefact
+
     def finish(self, report: Mapping[str, Any], card: str) -> None:
         """Write the report and the model card: the run is finished."""
         if self.writes:
@@ -138,7 +156,17 @@ LOCK = ".lock"
 REPLACED = ".replaced"
 """Where a run waits that is about to be replaced."""
 
-PARTS = ("recipe.yaml", "task.json", "report.json", "README.md", "log.jsonl", "model", "predictions", "checkpoints")
+PARTS = (
+    "recipe.yaml",
+    "task.json",
+    "report.json",
+    "README.md",
+    "log.jsonl",
+    "model",
+    "predictions",
+    "checkpoints",
+    "trackers",
+)
 """Everything that a run writes into its folder."""
 
 

@@ -27,7 +27,7 @@ def find(package: ModuleType, name: str, base: type[T]) -> type[T]:
     """The one public class of kind `base` that the file `name` of `package` defines."""
     kind = base.__name__.lower()
     if name not in names(package):
-        raise RequestError(f'There is no {kind} "{name}". {did_you_mean(name, names(package))}')
+        raise RequestError(f'there is no {kind} "{name}". {did_you_mean(name, names(package))}')
     module = importlib.import_module(f"{package.__name__}.{name}")
     found = [
         member

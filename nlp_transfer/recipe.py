@@ -232,7 +232,13 @@ def _readable(error: ArgumentError, values: Values, classes: Mapping[str, type])
 
 def _refused(section: str, setting: members.Setting, value: Any) -> RequestError:
     """What to say of a value that a setting cannot have."""
-    hints = {"int": "a whole number", "float": "a number", "bool": "true or false", "tuple[str, ...]": "words with commas"}
+    hints = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "tuple[str, ...]": "words with commas",
+    }
+    hints["dict[str, float]"] = "a number per name"
     kind = " or ".join(hints.get(part, part) for part in setting.type.split(" | ")).replace("None", "null")
     written = "null" if value is None else repr(value)
     return RequestError(f"{section}.{setting.name} is {written}: expected {kind}. {' '.join(setting.help.split())}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -21,6 +21,7 @@ from nlp_transfer.data import files, writers
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.splits import load_one
+from nlp_transfer.environment import processes
 from nlp_transfer.errors import RequestError
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
@@ -74,7 +75,7 @@ class Run:
             model = auto_class.from_pretrained(
                 self.artefact, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
             )
-        return model.to(PartialState().device).eval()
+        return model.to(processes().device).eval()
 
     def predict(self, texts: Any, batch_size: int = BATCH, columns: Mapping[str, str] | None = None) -> list[Any]:
         """Answers to texts, in their order.
@@ -144,14 +145,14 @@ class Run:
 
 
 def load_run(path: str | Path) -> Run:
-    """A finished run from its folder.
+    """A finished run from its folder, or from the Hub by its id (owner/name).
 
     Raises:
         RequestError: for a folder that holds no run, or one that did not finish.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise RequestError(f"{folder} is no folder: expected the --output of a finished run.")
+        folder = _downloaded(str(path))
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
@@ -165,6 +166,19 @@ def load_run(path: str | Path) -> Run:
     if report.get("status") != "finished":
         raise RequestError(f"{folder} holds a run that is {report.get('status')}, not finished.")
     return Run(folder, tasks.from_json(task), report)
+
+
+def _downloaded(name: str) -> Path:
+    """The folder of a run that `push_to_hub` shared."""
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        raise RequestError(f"{name} is no folder: expected the --output of a finished run, or a Hub id (owner/name).")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.yaml", "README.md"]))
+    except Exception as error:  # the Hub's client raises many kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RequestError(f"{name} is no folder here, and the Hub does not give it: {reason}") from error
 
 
 def predictions(judgement: Judgement, split: Split, task: Task) -> list[dict[str, Any]]:

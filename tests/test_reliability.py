@@ -70,7 +70,7 @@ def test_a_stopped_run_ends_with_the_same_weights(
 ) -> None:
     undisturbed = fine_tune(**recipe(tiny, precision=precision, patience=2), output=tmp_path / "undisturbed")
     stop_at(fetches, monkeypatch)
-    with pytest.raises(Stopped, match="SIGTERM.*--resume"):
+    with pytest.raises(Stopped, match=r"SIGTERM.*--resume"):
         fine_tune(**recipe(tiny, precision=precision, patience=2), output=tmp_path / "stopped")
     assert json.loads((tmp_path / "stopped" / "report.json").read_text(encoding="utf-8"))["status"] == "stopped"
     monkeypatch.undo()
@@ -197,7 +197,7 @@ def stopped(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on
 def test_another_recipe_is_refused_with_the_differences(stopped: Path, tiny_bert: Path) -> None:
     with pytest.raises(RequestError, match=r"train.batch_size is 8 there and 4 here.*--resume"):
         fine_tune(**recipe(tiny_bert, batch_size=4), output=stopped, resume=True)
-    with pytest.raises(RequestError, match="stopped run.*--resume"):
+    with pytest.raises(RequestError, match=r"stopped run.*--resume"):
         fine_tune(**recipe(tiny_bert), output=stopped)
 
 

@@ -74,14 +74,16 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
     return chosen
 
 
-def checked(table: Table, chosen: Mapping[str, str], task: Task, skip_bad_rows: bool, warnings: list[str]) -> Split:
+def checked(
+    table: Table, chosen: Mapping[str, str], task: Task, skip_bad_rows: bool | None, warnings: list[str]
+) -> Split:
     """The chosen columns of a table, every row usable.
 
     Args:
         table: rows as their file has them.
         chosen: from the task's column names to the table's.
         task: says which columns are answers; the others must hold texts.
-        skip_bad_rows: leave bad rows out and count them among the warnings, instead of an error.
+        skip_bad_rows: leave bad rows out and count them among the warnings, instead of an error; None where nobody can ask.
         warnings: sentences for the report; added to.
 
     Raises:
@@ -92,16 +94,15 @@ def checked(table: Table, chosen: Mapping[str, str], task: Task, skip_bad_rows: 
         is_text = name not in task.answer_columns
         for place, cell in zip(table.places, table.columns[column], strict=True):
             if place not in bad and (reason := _fault(cell, is_text)):
-                bad[place] = f'column "{column}" {reason}'
+                bad[place] = f'the cell of column "{column}" {reason}'
     kept = [i for i, place in enumerate(table.places) if place not in bad]
     if bad:
         places = sorted(bad)
         first = f"{table.origin}, {table.unit} {places[0]}: {bad[places[0]]}"
         if not skip_bad_rows:
-            more = f" So are {listing(places[1:], 5)} ({len(places)} in all)." if len(places) > 1 else ""
-            raise RequestError(
-                f"{first}.{more} Correct the file, or leave such rows out with --data.skip_bad_rows true."
-            )
+            more = f" {len(places)} {table.unit}s are bad: {listing(places, 6)}." if len(places) > 1 else ""
+            leave = ", or leave such rows out with --data.skip_bad_rows" if skip_bad_rows is not None else ""
+            raise RequestError(f"{first}.{more} Correct the file{leave}.")
         warnings.append(f"{len(places)} bad rows of {table.origin} left out ({table.unit}s {listing(places, 20)}).")
         if not kept:
             raise RequestError(f"{table.origin}: every row is bad. {first}.")
@@ -115,7 +116,7 @@ def _fault(cell: Any, is_text: bool) -> str | None:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell.strip()):
         return "is empty"
     if is_text and not isinstance(cell, str):
-        return f"holds {str(cell)[:40]!r}, a {type(cell).__name__}, where a text is expected"
+        return f"holds {str(cell)[:40]} ({type(cell).__name__}) where a text is expected"
     if isinstance(cell, str):
         try:
             cell.encode("utf-8")

@@ -63,7 +63,8 @@ def open_source(source: Any, subset: str | None = None, revision: str | None = N
     path = Path(source).expanduser()
     if path.is_dir():
         return _folder(path)
-    if path.exists() or files.form(path) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)):
+    looks_like_a_file = "/" not in str(source) and path.suffix
+    if path.exists() or files.form(path) or looks_like_a_file or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)):
         return {"train": files.read(path)}
     return _hub(str(source), subset, revision)
 

@@ -16,6 +16,7 @@ from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single, tables
 from nlp_transfer.errors import RequestError, RowError
+from nlp_transfer.quiet import quiet
 from nlp_transfer.tasks import Task
 
 NAMES = ("train", "validation", "test")
@@ -54,6 +55,11 @@ def load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: i
     Raises:
         RequestError: for anything that is wrong with the data, naming file, row and column.
     """
+    with quiet():
+        return _load(settings, columns, task, seed)
+
+
+def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: int) -> Data:
     found = tables(settings)
     warnings: list[str] = []
     chosen = choose_columns(found["train"], columns, task, needed=list(task.columns))
@@ -104,8 +110,9 @@ def load_one(
     needed = [name for name in task.columns if answers or name not in task.answer_columns]
     likely = {name: column for name, column in remembered.items() if name in needed and column in table.columns}
     chosen = choose_columns(table, {**likely, **columns}, task, needed)
-    split = checked(table, {name: chosen[name] for name in needed}, task, skip_bad_rows=False, warnings=warnings)
-    return read(task, split, warnings) if answers else split
+    split = checked(table, {name: chosen[name] for name in needed}, task, skip_bad_rows=None, warnings=warnings)
+    with quiet():
+        return read(task, split, warnings) if answers else split
 
 
 def read(task: Task, split: Split, warnings: list[str]) -> Split:

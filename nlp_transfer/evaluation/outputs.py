@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import nn
 
 from nlp_transfer.data.batches import Features, by_length
+from nlp_transfer.environment import processes
 
 
 def outputs_of(
@@ -28,17 +28,17 @@ def outputs_of(
     get all outputs. Without `autocast` the model computes in the precision of its weights. `each_batch` is called before
     every batch, and may end the evaluation by raising.
     """
-    state = PartialState()
-    rank, processes = state.process_index, state.num_processes
+    state = processes()
+    rank, count = state.process_index, state.num_processes
     model.eval()
-    batches = by_length(features.lengths, batch_size)[rank::processes]
+    batches = by_length(features.lengths, batch_size)[rank::count]
     kept = []
     with torch.inference_mode(), autocast or nullcontext():
         for indices in batches:
             each_batch()
             batch = features.fetch(indices).to(state.device)
             kept.append(features.task.keep(model(**batch.inputs)).cpu().numpy())
-    if processes > 1:
+    if count > 1:
         shares = gather_object(list(zip(batches, kept, strict=True)))
         batches, kept = [share[0] for share in shares], [share[1] for share in shares]
     return np.concatenate(kept)[np.argsort(np.concatenate(batches))]

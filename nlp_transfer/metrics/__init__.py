@@ -29,7 +29,7 @@ _FEATURES = {"labels": datasets.Value("int64"), "probabilities": datasets.List(d
 def function(name: str) -> Callable[..., float]:
     """The plain function of a metric: `(predictions, references) -> number`."""
     if name not in members.names(sys.modules[__name__]):
-        raise members.RequestError(f'There is no metric "{name}". {members.did_you_mean(name, names())}')
+        raise members.RequestError(f'there is no metric "{name}". {members.did_you_mean(name, names())}')
     return getattr(importlib.import_module(f"{__name__}.{name}"), name)
 
 

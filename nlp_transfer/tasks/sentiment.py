@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from datasets import Dataset
 
-from nlp_transfer.errors import RequestError, RowError, listing
+from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
 from nlp_transfer.metrics.quadratic_kappa import quadratic_kappa
@@ -57,6 +57,7 @@ class Sentiment(Classification):
         {"text": "Two hours of my life that nobody will give back.", "label": "negative"},
     )
 
+    labels: tuple[str, ...] | None = field(default=None, metadata=FITTED)  # sentiment has names of its own
     scale: Scale = "auto"
     """What the labels are: `polarity` words or numbers, `stars` from 1 to 5, `stars_from_zero` (0 to 4)."""
     grades: Literal["auto", "two", "three", "five"] = "auto"
@@ -88,7 +89,11 @@ class Sentiment(Classification):
     def fit(self, rows: Dataset) -> Self:
         """Find out how the labels are written, and which classes they hold."""
         spellings = {_folded(label) for label in rows["label"]}
-        scale, numbers = self._scale(spellings)
+        try:
+            scale, numbers = self._scale(spellings)
+        except RequestError:
+            self._point_at_the_odd_one(rows)
+            raise
         if self.grades == "five" and scale == "polarity":
             raise RequestError(f"task.grades five needs star ratings; the labels are {listing(sorted(spellings))}.")
         task = replace(self, scale_read=scale, numbers_read=numbers)
@@ -165,6 +170,13 @@ class Sentiment(Classification):
             "positive, 0/1, -1/1 ...) or stars from 1 to 5. Say which with --task.scale; for other labels use "
             "--task classification."
         )
+
+    def _point_at_the_odd_one(self, rows: Dataset) -> None:
+        """Where most labels are words of polarity and few are not, the first of the few is what is wrong."""
+        odd = [i for i, label in enumerate(rows["label"]) if _folded(label) not in _POLARITY_OF]
+        if len(odd) < len(rows) / 2:
+            hint = did_you_mean(str(rows["label"][odd[0]]), POLARITY)
+            raise RowError(odd[0], f'the label "{rows["label"][odd[0]]}" is no polarity. {hint}')
 
     def _grade(self, row: int, label: Any) -> str | None:
         """The class of a label, or None where the row is left out."""

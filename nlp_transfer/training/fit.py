@@ -116,10 +116,11 @@ class Fit:
             if not history.pending:
                 if self._ended(deadline, longest_evaluation):
                     break
+                clock = time.perf_counter()
                 step = next(steps, None)
                 if step is None:
                     break
-                self._record(step, losses, every)
+                self._record(step, losses, every, clock)
                 history.pending = step.ends_epoch or self._late(deadline, longest_evaluation)
             if history.pending and not self.stop.asked:
                 started = time.monotonic()
@@ -131,10 +132,13 @@ class Fit:
             self.checkpoints.load_best(self.loop.accelerator.unwrap_model(self.loop.model), history.best_step)
         return history
 
-    def _record(self, step: Step, losses: list[Tensor], every: int) -> None:
+    def _record(self, step: Step, losses: list[Tensor], every: int, clock: float) -> None:
+        """Count a step in; `clock` is when it was asked for."""
         history = self.history
         history.step, history.epoch, history.rows = step.number, step.epoch, step.rows
-        history.seconds += step.seconds
+        if step.ends_epoch and step.loss.is_cuda:
+            torch.cuda.synchronize()  # its kernels are queued, not done
+        history.seconds += time.perf_counter() - clock
         history.step_seconds.append(step.seconds)
         losses.append(step.loss)
         mean = None

@@ -274,7 +274,7 @@ def test_an_empty_cell_is_refused_with_file_line_and_column(tmp_path, column, ce
     rows[4][column] = rows[9][column] = cell
     message = refusal(csv_of(tmp_path / "rows.csv", rows))
     assert all(
-        word in message for word in ("rows.csv, line 6", f'"{column}"', "empty", "11", "2 in all", "skip_bad_rows")
+        word in message for word in ("rows.csv, line 6", f'"{column}"', "empty", "6, 11", "2 lines", "skip_bad_rows")
     )
 
 

@@ -58,7 +58,8 @@ def test_labels_are_sorted_numbers_by_value_then_words(labels, classes):
 
 
 @pytest.mark.parametrize(
-    ("label", "text"), [(1, "1"), (1.0, "1"), (1.5, "1.5"), ("1.0", "1.0"), (True, "True"), ("a b", "a b")]
+    ("label", "text"),
+    [(1, "1"), (1.0, "1"), (1.5, "1.5"), ("1.0", "1"), ("v1.0", "v1.0"), (True, "True"), ("a b", "a b")],
 )
 def test_whole_numbers_lose_their_decimal_point(label, text):
     assert label_text(label) == text
@@ -73,7 +74,7 @@ def test_given_labels_keep_their_order():
     [
         (["a", "b"] * 3, ("a", "b", "z"), ["task.labels", "z", "a, b"]),
         (["a", "b"] * 3, ("a", "b", "a"), ["task.labels", "a", "more than once"]),
-        (["a", "b"] * 3, ("a",), ["two classes", "a"]),
+        (["a", "b"] * 3, ("a",), ["task.labels", "b"]),
         (["a"] * 5, None, ["two classes", "a"]),
         ([f"text {i}" for i in range(9)], None, ["9 different values in 9 rows", "swapped", "--columns.label"]),
     ],
@@ -92,9 +93,16 @@ def test_labels_are_read_as_text_and_unknown_ones_refused_with_their_row():
 
 
 def test_given_labels_refuse_rows_of_others():
-    task = fitted(["a", "b", "c"] * 2, labels=("a", "b"))
+    with pytest.raises(RequestError, match=r"labels c, which task\.labels does not name"):
+        fitted(["a", "b", "c"] * 2, labels=("a", "b"))
     with pytest.raises(RowError, match=r'"c"'):
-        task.read(rows_of(["a", "c"]))
+        fitted(["a", "b"] * 2, labels=("b", "a")).read(rows_of(["a", "c"]))
+
+
+def test_a_list_of_labels_is_refused_with_its_row():
+    with pytest.raises(RowError, match="a list of 2 labels") as caught:
+        fitted([["a"], ["b", "c"]][1:] * 3)
+    assert caught.value.row == 0
 
 
 def test_rows_without_labels_pass_unchanged():
