@@ -179,5 +179,6 @@ def _train(
         )
     with show:
         history = fit.run()
-    engine.end_training()
+    for tracker in engine.trackers:
+        tracker.finish()  # `end_training` would also part the processes, which still judge together
     return history

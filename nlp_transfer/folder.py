@@ -47,7 +47,7 @@ class RunFolder:
         elif status and not overwrite:
             on = "" if status == "finished" else "go on with it by --resume, "
             raise RequestError(f"{path} holds a {status} run: {on}name another folder, or replace it with --overwrite.")
-        elif not status and path.exists() and any(path.iterdir()):
+        elif not status and path.exists() and any(child.name != LOCK for child in path.iterdir()):
             raise RequestError(f"{path} holds other files than a run's: name another folder with --output.")
         return cls(path, recipe, writes, resumes=bool(status and resume))
 

@@ -355,18 +355,22 @@ def test_doctor_and_help_and_version(tmp_path: Path) -> None:
     assert "0." in command("--version", cwd=tmp_path).stdout
 
 
-@pytest.mark.parametrize(("recipe", "processes"), [("sentiment", 1), ("classification", 2)])
-def test_recipes_run_unchanged_alone_and_under_accelerate(
-    recipe: str, processes: int, tiny_bert: Path, tmp_path: Path
+LAUNCHERS = {
+    "accelerate": ["accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"],
+    # on CPUs alone `accelerate launch` starts several processes only through MPI
+    "torchrun": ["torch.distributed.run", "--nproc_per_node", "2"],
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "launcher", "processes"), [("sentiment", "accelerate", 1), ("classification", "torchrun", 2)]
+)
+def test_recipes_run_unchanged_under_launchers(
+    recipe: str, launcher: str, processes: int, tiny_bert: Path, tmp_path: Path
 ) -> None:
     script = str(Path(__file__).parent.parent / "recipes" / f"{recipe}.py")
     flags = ["--model", str(tiny_bert), "--train.max_steps", "3", "--output", "run"]
-    if processes == 1:
-        done = shell(*flags, cwd=tmp_path, start=[script])
-    else:
-        launch = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-        launch += ["--dynamo_backend", "no"]
-        done = shell(*launch, script, *flags, cwd=tmp_path, start=["-m", "accelerate.commands.launch"])
+    done = shell(script, *flags, cwd=tmp_path, start=["-m", *LAUNCHERS[launcher]])
     report = load_run(tmp_path / "run").report
     assert report["environment"]["processes"] == processes
     assert report["training"]["rows"] == 96

@@ -186,8 +186,8 @@ def test_resume_of_a_finished_run_gives_it_back(tiny_bert: Path, tmp_path: Path)
 
 @pytest.fixture
 def stopped(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Path:
-    """The folder of a run that was stopped after some checkpoints."""
-    stop_at(20, monkeypatch)
+    """The folder of a run that was stopped after an evaluation and some checkpoints."""
+    stop_at(36, monkeypatch)
     with pytest.raises(Stopped):
         fine_tune(**recipe(tiny_bert), output=tmp_path / "stopped")
     monkeypatch.undo()
