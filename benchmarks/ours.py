@@ -14,7 +14,9 @@ from nlp_transfer import fine_tune
 
 
 def main() -> None:
-    answer(run, run_parser(__doc__ or "").parse_args())
+    parser = run_parser(__doc__ or "")
+    parser.add_argument("--as_trainer", action="store_true", help="no warm-up and no decay, as the Trainer of the peer")
+    answer(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> Figures:
@@ -25,9 +27,7 @@ def run(arguments: argparse.Namespace) -> Figures:
         "batch_size": arguments.batch_size,
         "learning_rate": arguments.learning_rate,
         "precision": arguments.precision,
-        # as the Trainer of the peer: linear from the first step, no decay
-        "warmup": 0.0,
-        "weight_decay": 0.0,
+        **({"warmup": 0.0, "weight_decay": 0.0} if arguments.as_trainer else {}),
     }
     with first_rows(arguments.data, arguments.limit) as folder, TemporaryDirectory() as temporary:
         output = Path(temporary) / "run"

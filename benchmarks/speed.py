@@ -50,7 +50,7 @@ class Contender:
 CASES = {"full-sst2": Case()}
 CONTENDERS = {
     "trainer-best": Contender("peer.py", {"padding": "longest", "sampling": "group_by_length"}),
-    "ours": Contender("ours.py", {}),
+    "ours": Contender("ours.py", {"as_trainer": True}),
 }
 # as the example scripts of transformers come: every step costs the same, so that few of them suffice
 EXAMPLES = Contender("peer.py", {"padding": "max_length", "sampling": "random", "precision": "fp32", "max_steps": 20})

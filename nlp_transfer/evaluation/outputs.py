@@ -26,7 +26,7 @@ def outputs_of(
 
     Features are read in batches of similar lengths; with several processes each reads its share of the batches, and all
     get all outputs. Without `autocast` the model computes in the precision of its weights. `each_batch` is called before
-    every batch, and may end the evaluation by raising.
+    every batch, and may end the evaluation by raising; not with several processes, which must all come to the end.
     """
     state = processes()
     rank, count = state.process_index, state.num_processes
@@ -35,7 +35,8 @@ def outputs_of(
     kept = []
     with torch.inference_mode(), autocast or nullcontext():
         for indices in batches:
-            each_batch()
+            if count == 1:
+                each_batch()
             batch = features.fetch(indices).to(state.device)
             kept.append(features.task.keep(model(**batch.inputs)).cpu().numpy())
     if count > 1:

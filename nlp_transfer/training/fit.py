@@ -122,7 +122,7 @@ class Fit:
                     break
                 self._record(step, losses, every, clock)
                 history.pending = step.ends_epoch or self._late(deadline, longest_evaluation)
-            if history.pending and not self.stop.asked:
+            if history.pending and not self._agreed(self.stop.asked is not None):
                 started = time.monotonic()
                 self._judge()
                 longest_evaluation = max(longest_evaluation, time.monotonic() - started)
