@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,7 +75,10 @@ def fine_tune(
             return _run(recipe, backbone, folder, Show(silent or not state.is_main_process), stop)
         except (Interrupted, Stopped) as stopped:
             when = str(stopped) or f"stopped by {stop.asked} while the trained model was judged"
-            raise Stopped(f"{when}; go on with: nlp-transfer train --output {path} --resume") from stopped
+            in_file = isinstance(recipe.data.source, str | Path)
+            command = f"nlp-transfer train --output {shlex.quote(str(path))} --resume"
+            on = command if in_file else "fine_tune(..., resume=True) and the same rows"
+            raise Stopped(f"{when}; go on with: {on}") from stopped
 
 
 def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop: StopSignals) -> Run:
