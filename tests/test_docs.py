@@ -16,7 +16,14 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("quick-start", "your-own-data", "training"))]
 BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
-ELSEWHERE = ("make ", ". .venv/bin/activate", "python recipes/", "accelerate launch recipes/", "nlp-transfer demo")
+ELSEWHERE = (
+    "make ",
+    ". .venv/bin/activate",
+    "python recipes/",
+    "accelerate launch recipes/",
+    "torchrun ",
+    "nlp-transfer demo",
+)
 """Commands that install, or that tests of their own run: the checks of a clean clone, and the tests of recipes and demo."""
 
 

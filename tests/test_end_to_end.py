@@ -310,7 +310,6 @@ def test_dropout_is_set_everywhere(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_trackers_are_asked_through_accelerate(tiny_bert: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     fine_tune(**quick(tiny_bert, tmp_path / "run", train={"trackers": ("tensorboard",)}))
     assert list((tmp_path / "run").rglob("events.out.tfevents*"))
 
