@@ -150,7 +150,9 @@ def test_thirty_kills_change_nothing_on_real_models(model: str, tmp_path: Path) 
     [(name, "training") for name in ("SIGTERM", "SIGINT", "SIGUSR1")]
     + [("SIGTERM", part) for part in ("evaluation", "checkpoint")],
 )
-def test_a_signal_stops_with_status_3_and_a_way_to_go_on(name: str, part: str, tiny_bert: Path, tmp_path: Path) -> None:
+def test_a_signal_stops_with_status_3_and_a_way_to_go_on(
+    name: str, part: str, tiny_bert: Path, tmp_path: Path, one_thread: None
+) -> None:
     undisturbed = fine_tune(**recipe(tiny_bert), output=tmp_path / "undisturbed")
     printed = tmp_path / "printed.txt"
     process = start(words(tiny_bert, tmp_path / "run"), printed, slow=None if part == "training" else part)
