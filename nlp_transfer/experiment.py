@@ -66,11 +66,9 @@ def fine_tune(
     if resume and status_of(path) == "finished":
         refuse_another(path, recipe)
         return load_run(path)
-    state.wait_for_everyone()
-    with (
-        RunFolder.open(path, recipe, resume, overwrite, writes=state.is_main_process) as folder,
-        stop_signals() as stop,
-    ):
+    opened = RunFolder.open(path, recipe, resume, overwrite, writes=state.is_main_process)
+    state.wait_for_everyone()  # every process has looked at the folder before one of them writes there
+    with opened as folder, stop_signals() as stop:
         try:
             return _run(recipe, backbone, folder, Show(silent or not state.is_main_process), stop)
         except (Interrupted, Stopped) as stopped:
