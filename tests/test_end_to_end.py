@@ -376,6 +376,24 @@ def test_recipes_run_unchanged_under_launchers(
     assert done.stdout.count("test accuracy") == 1
 
 
+def test_a_slow_process_does_not_take_its_own_run_for_anothers(tiny_bert: Path, tmp_path: Path) -> None:
+    recipe = Path(__file__).parent.parent / "recipes" / "classification.py"
+    slow = f"""
+import os, runpy, time
+from nlp_transfer.folder import RunFolder
+look = RunFolder.open
+def late(*arguments, **named):
+    time.sleep(3 * int(os.environ["RANK"]))
+    return look(*arguments, **named)
+RunFolder.open = late
+runpy.run_path({str(recipe)!r}, run_name="__main__")
+"""
+    (tmp_path / "slow.py").write_text(slow, encoding="utf-8")
+    flags = ["--model", str(tiny_bert), "--train.max_steps", "1", "--output", "run"]
+    shell("slow.py", *flags, cwd=tmp_path, start=["-m", *LAUNCHERS["torchrun"]])
+    assert load_run(tmp_path / "run").report["training"]["steps"] == 1
+
+
 def test_a_recipe_made_in_python_is_the_one_of_the_flags() -> None:
     made = Recipe.make(task="sentiment", data="reviews.csv", train={"epochs": 2})
     assert made == Recipe.from_flags(["--task", "sentiment", "--data", "reviews.csv", "--train.epochs", "2"])

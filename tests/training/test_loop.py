@@ -122,6 +122,39 @@ def test_k_batches_of_n_make_the_step_of_one_batch(tiny: Path, class_weights: st
     assert (whole - without).abs().max() > 1e-2
 
 
+def first_gradients(model: torch.nn.Module, features: Features, plan: InOrder) -> tuple[torch.Tensor, torch.Tensor]:
+    """All gradients as the optimiser sees them at the first step, and the norm that the step tells."""
+    model = copy.deepcopy(model)
+    settings = TrainSettings(max_steps=1, learning_rate=1e-3, clip=1e9)
+    groups = Full().parameter_groups(model, settings)
+    loop = Loop(model, groups, plan, features.fetch, features.task.loss, settings, accelerator("fp32"))
+    seen: list[torch.Tensor] = []
+    loop.optimizer.optimizer.register_step_pre_hook(
+        lambda *_: seen.extend(parameter.grad.flatten().clone() for parameter in model.parameters())
+    )
+    step = next(iter(loop))
+    assert step.gradient_norm is not None
+    return torch.cat(seen), step.gradient_norm
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize("class_weights", ["none", {"billing": 3.0, "returns": 0.2}])
+def test_gradients_are_those_of_torchs_weighted_mean(tiny: Path, class_weights: object, accumulate: int) -> None:
+    model, features = prepared(tiny, Classification(class_weights=class_weights))  # type: ignore[arg-type]
+    rows = 14  # the last of the four batches is a ragged one
+    plan = InOrder(rows, 16 // accumulate, accumulate)
+    found, norm = first_gradients(model, features, plan)
+
+    batch = features.fetch(np.arange(rows))
+    weights = None if features.task.weights is None else torch.tensor(features.task.weights)
+    logits = model.train()(**batch.inputs).logits
+    torch.nn.functional.cross_entropy(logits, batch.targets["label"], weights).backward()
+    expected = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(norm, expected.norm(), atol=0, rtol=1e-4)
+    assert norm > 0.1
+
+
 def test_steps_are_counted_over_epochs_and_parts_of_them(tiny_bert: Path) -> None:
     model, features = prepared(tiny_bert)
     plan = LengthBuckets(features.lengths, batch_size=BATCH, accumulate=1, seed=0)
