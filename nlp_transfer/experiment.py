@@ -14,6 +14,7 @@ from torch import nn
 
 from nlp_transfer import environment, report
 from nlp_transfer.backbone import Backbone
+from nlp_transfer.data.activations import Once
 from nlp_transfer.data.batches import Features, LengthBuckets
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.errors import Interrupted, Stopped
@@ -72,7 +73,7 @@ def fine_tune(
         try:
             return _run(recipe, backbone, folder, Show(silent or not state.is_main_process), stop)
         except (Interrupted, Stopped) as stopped:
-            when = str(stopped) or f"stopped by {stop.asked} while the trained model was judged"
+            when = str(stopped) or f"stopped by {stop.asked}"
             in_file = isinstance(recipe.data.source, str | Path)
             command = f"nlp-transfer train --output {shlex.quote(str(path))} --resume"
             on = command if in_file else "fine_tune(..., resume=True) and the same rows"
@@ -155,7 +156,7 @@ def _train(
     show: Show,
     stop: StopSignals,
 ) -> History:
-    """Train, evaluate after every epoch, and leave the model with its best weights."""
+    """Compute once what never changes, train the rest, evaluate after every epoch, and leave the best weights."""
     settings, task = recipe.train, data.task
     engine = accelerator(
         settings.precision, log_with=list(settings.trackers) or None, project_dir=str(folder.path / "trackers")
@@ -168,11 +169,17 @@ def _train(
         outputs = outputs_of(prepared, features["validation"], settings.batch_size, engine.autocast(), stop.check)
         return task.score(task.decode(outputs, features["validation"].columns, validation), validation)
 
+    clock = time.perf_counter()
+    with show.counting("frozen part", sum(map(len, features.values()))) as count:
+        once = Once(engine.autocast, folder.path, stop.check, count)
+        model, features = once.through(model, features, recipe.method.frozen_blocks(model), show.say)
+    prepared_in = time.perf_counter() - clock
+
     plan = LengthBuckets(features["train"].lengths, settings.batch_size, settings.accumulate, recipe.seed)
     groups = recipe.method.parameter_groups(model, settings)
     loop = Loop(model, groups, plan, features["train"].fetch, task.loss, settings, engine)
     recorder = Recorder(show, folder.log, engine, data.splits["train"])
-    fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder)
+    fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder, prepared_in)
     if folder.resumes:
         resumed = fit.resume()
         folder.forget_after(fit.history.step)

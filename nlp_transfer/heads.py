@@ -29,7 +29,7 @@ class HeadSettings:
 
     pooling: Pooling = "auto"
     """How token vectors become one: `own` as the architecture's classifier does, `cls` the first token, `mean` over all
-    tokens, `last` the last token; `auto` is `own`."""
+    tokens, `last` the last token; `auto` is `own`, but `mean` for the method `head` on an encoder."""
 
 
 class PooledConfig(PreTrainedConfig):
@@ -98,6 +98,14 @@ def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
         return states[torch.arange(len(states), device=states.device), last]
     weights = mask.to(states.dtype).unsqueeze(-1)
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def settled(pooling: Pooling, config: PreTrainedConfig, of_method: str) -> Any:
+    """The pooling that `auto` stands for: on an encoder what the method prefers, elsewhere the architecture's own."""
+    if pooling != "auto":
+        return pooling
+    pooled_already = config.model_type == PooledConfig.model_type
+    return "own" if pooled_already or is_decoder(config) else of_method
 
 
 def load_with_head(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.errors import listing
@@ -30,6 +31,22 @@ class Show:
     def say(self, sentence: str) -> None:
         """One line."""
         self.console.print(sentence, markup=False)
+
+    @contextmanager
+    def counting(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar for work over rows, on a terminal; it appears with the first rows that are told to be done."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        task = bar.add_task(title, total=total)
+
+        def done(rows: int) -> None:
+            bar.start()
+            bar.advance(task, rows)
+
+        try:
+            yield done
+        finally:
+            bar.stop()
 
     def __enter__(self) -> Show:
         if self.console.is_terminal:

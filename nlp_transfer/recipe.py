@@ -20,7 +20,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import described
 from nlp_transfer.errors import RequestError, did_you_mean
 from nlp_transfer.flags import Values, flags, merge, read_yaml, sections, words
-from nlp_transfer.heads import HeadSettings
+from nlp_transfer.heads import HeadSettings, settled
 from nlp_transfer.methods import Method
 from nlp_transfer.tasks import Task
 from nlp_transfer.training import precision
@@ -113,7 +113,7 @@ class Recipe:
                 f"data.max_length is {self.data.max_length}, but {backbone.name} reads at most {longest} tokens."
             )
         data = replace(self.data, max_length=self.data.max_length or backbone.max_length())
-        pooling = "own" if self.head.pooling == "auto" else self.head.pooling
+        pooling = settled(self.head.pooling, backbone.config, self.method.encoder_pooling)
         return replace(self, train=train, data=data, head=replace(self.head, pooling=pooling))
 
     def to_dict(self) -> Values:

@@ -389,9 +389,10 @@ RunFolder.open = late
 runpy.run_path({str(recipe)!r}, run_name="__main__")
 """
     (tmp_path / "slow.py").write_text(slow, encoding="utf-8")
-    flags = ["--model", str(tiny_bert), "--train.max_steps", "1", "--output", "run"]
-    shell("slow.py", *flags, cwd=tmp_path, start=["-m", *LAUNCHERS["torchrun"]])
+    flags = ["--model", str(tiny_bert), "--method", "head", "--train.max_steps", "1", "--output", "run"]
+    done = shell("slow.py", *flags, cwd=tmp_path, start=["-m", *LAUNCHERS["torchrun"]])
     assert load_run(tmp_path / "run").report["training"]["steps"] == 1
+    assert "ran once over 372 rows" in done.stderr
 
 
 def test_a_recipe_made_in_python_is_the_one_of_the_flags() -> None:

@@ -25,6 +25,7 @@ LAYERS = (
     ("recipe", "evaluation"),
     ("data",),
     ("tasks", "methods"),
+    ("standin",),
     ("heads", "adapters"),
     ("metrics", "training", "backbone"),
     ("environment", "flags", "samples", "members", "quiet"),

@@ -8,12 +8,13 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import BertConfig, GPT2Config
 
 from nlp_transfer import methods, tasks
 from nlp_transfer.backbone import ModelSettings
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.errors import RequestError
-from nlp_transfer.heads import HeadSettings
+from nlp_transfer.heads import HeadSettings, PooledConfig
 from nlp_transfer.methods.full import Full
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.tasks.classification import Classification
@@ -480,6 +481,7 @@ class Reads512:
     """Of a backbone what a recipe asks it: its name and how much it reads."""
 
     name = "reads-512"
+    config = BertConfig()
 
     def max_length(self, cap=True):
         return 256 if cap else 512
@@ -493,6 +495,20 @@ def test_resolving_settles_every_automatic_value():
     assert resolved.data.max_length == 256
     assert resolved.head.pooling == "own"
     assert resolved.resolved(Reads512(), torch.device("cpu")) == resolved
+
+
+def test_the_pooling_that_auto_stands_for():
+    def pooling(method, config, given="auto"):
+        backbone = Reads512()
+        backbone.config = config
+        recipe = Recipe(Sentiment(), DataSettings("a.csv"), method=methods.find(method)(), head=HeadSettings(given))
+        return recipe.resolved(backbone, torch.device("cpu")).head.pooling
+
+    assert pooling("head", BertConfig()) == "mean"
+    assert pooling("head", GPT2Config()) == "own"
+    assert pooling("head", PooledConfig(backbone_config=BertConfig())) == "own"
+    assert pooling("head", BertConfig(), "cls") == "cls"
+    assert pooling("full", BertConfig()) == "own"
 
 
 def test_resolving_keeps_what_was_given_and_refuses_texts_too_long():

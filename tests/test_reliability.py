@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock
 
 from nlp_transfer import RequestError, cli, fine_tune, samples
+from nlp_transfer.data.activations import StoredFeatures
 from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import Stopped, TrainingError
 from nlp_transfer.training.checkpoints import whole
@@ -51,9 +52,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def stop_at(fetches: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send this process a SIGTERM when the n-th batch is fetched."""
-    original, count = Features.fetch, [0]
+def stop_at(fetches: int, monkeypatch: pytest.MonkeyPatch, kind: type[Features] = Features) -> None:
+    """Send this process a SIGTERM when the n-th batch of a kind of features is fetched."""
+    original, count = kind.fetch, [0]
 
     def fetch(self: Features, indices: object) -> object:
         count[0] += 1
@@ -61,7 +62,7 @@ def stop_at(fetches: int, monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, indices)
 
-    monkeypatch.setattr(Features, "fetch", fetch)
+    monkeypatch.setattr(kind, "fetch", fetch)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -86,6 +87,21 @@ def test_a_stopped_run_ends_with_the_same_weights(
     ]
     assert steps == sorted(steps)
     assert not (resumed.folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(("kind", "fetches"), [(Features, 1), (StoredFeatures, 1), (StoredFeatures, 12)])
+def test_a_stopped_run_on_stored_features_ends_with_the_same_weights(
+    kind: type[Features], fetches: int, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    made = {**recipe(tiny), "method": "head"}
+    undisturbed = fine_tune(**made, output=tmp_path / "undisturbed")
+    stop_at(fetches, monkeypatch, kind)
+    with pytest.raises(Stopped, match=r"SIGTERM.*--resume"):
+        fine_tune(**made, output=tmp_path / "stopped")
+    monkeypatch.undo()
+    resumed = fine_tune(output=tmp_path / "stopped", resume=True, silent=True)
+    assert weights(resumed.folder) == weights(undisturbed.folder)
+    assert resumed.scores == undisturbed.scores
 
 
 def steps_logged(folder: Path) -> int:

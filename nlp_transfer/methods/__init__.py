@@ -14,6 +14,9 @@ from nlp_transfer import members
 from nlp_transfer.training.loop import decay_groups
 from nlp_transfer.training.settings import TrainSettings
 
+EVERY_BLOCK = sys.maxsize
+"""The answer of `frozen_blocks` where the whole backbone never changes, its final norm included."""
+
 
 @dataclass(frozen=True)
 class Method(ABC):
@@ -21,6 +24,8 @@ class Method(ABC):
 
     default_learning_rate: ClassVar[float]
     """Peak learning rate when `train.learning_rate` is not given, so that one recipe serves all methods."""
+    encoder_pooling: ClassVar[str] = "own"
+    """What `head.pooling auto` means on an encoder; on a decoder it is always the architecture's own."""
 
     @property
     def name(self) -> str:
@@ -37,7 +42,7 @@ class Method(ABC):
         """
 
     def frozen_blocks(self, model: nn.Module) -> int:  # noqa: ARG002
-        """How many blocks from the bottom never change, embeddings included as soon as it is one or more."""
+        """How many blocks from the bottom never change, embeddings included as soon as it is one or more; or `EVERY_BLOCK`."""
         return 0
 
     def parameter_groups(self, model: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
@@ -52,6 +57,14 @@ class Method(ABC):
     @abstractmethod
     def merge(self, model: nn.Module) -> nn.Module:
         """A plain model with the same outputs; an error where no plain model has them."""
+
+
+def freeze_all_but(model: nn.Module, learning: Sequence[str]) -> nn.Module:
+    """The same model, in which only the parameters of these names learn."""
+    names = set(learning)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+    return model
 
 
 def names() -> list[str]:

@@ -87,6 +87,8 @@ class Fit:
     checkpoints: Checkpoints
     stop: StopSignals
     watch: Watch
+    spent: float = 0.0
+    """Seconds of training that went before the first step: what never changes was computed."""
     history: History = field(default_factory=History)
 
     def resume(self) -> bool:
@@ -107,7 +109,8 @@ class Fit:
             TrainingError: when the loss is no number, or a checkpoint cannot be written.
         """
         settings, history = self.loop.settings, self.history
-        deadline = time.monotonic() + 60 * settings.max_minutes if settings.max_minutes else None
+        deadline = time.monotonic() + 60 * settings.max_minutes - self.spent if settings.max_minutes else None
+        history.seconds += self.spent
         longest_evaluation = 0.0
         losses: list[Tensor] = []
         every = max(1, self.loop.total // LINES)

@@ -1,0 +1,195 @@
+"""Stored activations: what the part of a model that never changes gives for each row, computed once."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from nlp_transfer.data.batches import Features
+from nlp_transfer.environment import processes
+from nlp_transfer.methods import EVERY_BLOCK
+from nlp_transfer.standin import HeadAlone
+from nlp_transfer.training.batch import Batch
+
+TOKENS = 4096
+"""Tokens in a batch, padding included, when nothing has to be kept for a backward pass."""
+
+LARGE = 2**28
+"""Bytes above which the vectors lie in a file that is mapped into memory, instead of in memory."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of all rows, one row after the other: row i has values[starts[i]:starts[i + 1]]."""
+
+    values: np.ndarray
+    starts: np.ndarray
+
+    def padded(self, indices: np.ndarray) -> Tensor:
+        """The vectors of some rows (rows, most vectors of these, width), zeros behind the shorter ones."""
+        counts = self.starts[indices + 1] - self.starts[indices]
+        longest = int(counts.max())
+        if (counts == longest).all():
+            return torch.from_numpy(self.values[self.starts[indices][:, None] + np.arange(longest)])
+        padded = np.zeros((len(indices), longest, self.values.shape[1]), dtype=self.values.dtype)
+        for i, index in enumerate(indices):
+            padded[i, : counts[i]] = self.values[self.starts[index] : self.starts[index + 1]]
+        return torch.from_numpy(padded)
+
+
+@dataclass(frozen=True)
+class StoredFeatures(Features):
+    """Features whose way through the backbone is done: their batches hold what the head reads."""
+
+    head: HeadAlone
+    vectors: Vectors
+
+    def fetch(self, indices: np.ndarray) -> Batch:
+        """One batch for the head alone."""
+        return self.head.inputs(self._batch(indices), self.vectors.padded(indices))
+
+    def _batch(self, indices: np.ndarray) -> Batch:
+        if self.head.reading == "all":
+            return super().fetch(indices)
+        return Batch({}, {name: values[indices] for name, values in self._targets.items()})
+
+    @cached_property
+    def _targets(self) -> Mapping[str, Tensor]:
+        """The targets of all rows: where each row has one vector, its targets have no tokens to be padded to."""
+        pieces = [
+            super(StoredFeatures, self).fetch(np.arange(start, min(start + TOKENS, len(self)))).targets
+            for start in range(0, len(self), TOKENS)
+        ]
+        return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+@dataclass(frozen=True)
+class Once:
+    """The pass of the unchanging backbone over the rows of several splits."""
+
+    autocast: Callable[[], AbstractContextManager[Any]]
+    folder: Path
+    """On whose disk large vectors lie."""
+    each_batch: Callable[[], None] = lambda: None
+    """Called before every batch; may end the pass by raising, but not with several processes."""
+    done: Callable[[int], None] = lambda _: None
+    """Told after every batch how many rows it had."""
+
+    def through(
+        self, model: Any, features: dict[str, Features], frozen_blocks: int, say: Callable[[str], None]
+    ) -> tuple[Any, dict[str, Features]]:
+        """What is left to train, and the features that it reads; both as they were where nothing can be stored.
+
+        Args:
+            model: that trains.
+            features: by split; the part that never changes is computed for all of them.
+            frozen_blocks: how many blocks from the bottom never change, as a method says it.
+            say: told what was done, and why not.
+        """
+        if frozen_blocks < EVERY_BLOCK:
+            return model, features
+        started = time.perf_counter()
+        try:
+            head = head_alone(model, features["train"])
+            stored = self.over(head, features)
+        except ValueError as reason:
+            say(f"the backbone runs in every epoch: {reason}.")
+            return model, features
+        rows, seconds = sum(map(len, features.values())), time.perf_counter() - started
+        say(f"the backbone ran once over {rows} rows, in {seconds:.1f} s; what trains is the head alone.")
+        return head.model, stored
+
+    def over(self, head: HeadAlone, features: Mapping[str, Features]) -> dict[str, Features]:
+        """The same splits, with what the head reads of each row stored.
+
+        Raises:
+            ValueError: where there is no room for it.
+        """
+        head.backbone.eval()
+        return {
+            name: StoredFeatures(split.task, split.tokenizer, split.columns, head, self._vectors(head, split))
+            for name, split in features.items()
+        }
+
+    def _vectors(self, head: HeadAlone, features: Features) -> Vectors:
+        per_row = np.ones(len(features), dtype=np.int64) if head.reading != "all" else features.lengths
+        starts = np.concatenate([[0], np.cumsum(per_row + int(head.gives_pooled))])
+        values: np.ndarray | None = None
+        for indices, vectors, mask in self._passes(head, features):
+            if values is None:
+                values = self._empty((int(starts[-1]), vectors.shape[-1]))
+            for i, index in enumerate(indices):
+                values[starts[index] : starts[index + 1]] = vectors[i][mask[i]]
+        assert values is not None
+        return Vectors(values, starts)
+
+    def _passes(self, head: HeadAlone, features: Features) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Row indices, their vectors and mask, batch by batch; several processes share the work, and all get all."""
+        state = processes()
+        batches = by_tokens(features.lengths, TOKENS)
+        rounds = math.ceil(len(batches) / state.num_processes)
+        for turn in range(rounds):
+            here = turn * state.num_processes + state.process_index
+            if state.num_processes == 1:
+                self.each_batch()
+            passed = []
+            if here < len(batches):
+                batch = features.fetch(batches[here]).to(state.device)
+                with torch.inference_mode(), self.autocast():
+                    vectors, mask = head.vectors(batch)
+                passed.append((batches[here], vectors.cpu().numpy(), mask.cpu().numpy()))
+            if state.num_processes > 1:
+                passed = gather_object(passed)
+            yield from passed
+            self.done(sum(len(indices) for indices, _, _ in passed))
+
+    def _empty(self, shape: tuple[int, int]) -> np.ndarray:
+        size = math.prod(shape) * 4
+        if size <= LARGE:
+            return np.empty(shape, dtype=np.float32)
+        if size > (free := shutil.disk_usage(self.folder).free):
+            raise ValueError(
+                f"{self.folder} has room for {free // 2**20} MiB, and its activations would take {size // 2**20}"
+            )
+        # a file without a name: it is gone when this process is, however it ends
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            return np.memmap(file, mode="w+", dtype=np.float32, shape=shape)
+
+
+def head_alone(model: Any, features: Features) -> HeadAlone:
+    """The head of a model whose backbone never changes.
+
+    Raises:
+        ValueError: as `HeadAlone`.
+    """
+    if not isinstance(model, PreTrainedModel):
+        raise ValueError("the method put modules into it")
+    order = np.argsort(features.lengths, kind="stable")
+    spread = order[np.linspace(0, len(order) - 1, num=min(4, len(order))).astype(int)]
+    device = processes().device
+    return HeadAlone(model.to(device), features.fetch(np.unique(spread)).to(device))
+
+
+def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """All features once, longest first, in batches of at most `budget` tokens with padding, or of one feature."""
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        rows = max(1, budget // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches
