@@ -1,4 +1,4 @@
-"""Pre-trained models: where they come from, and the one place that knows architectures."""
+"""Pre-trained models: where they come from, and how they are loaded."""
 
 from __future__ import annotations
 
