@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -180,12 +181,12 @@ def body(model: nn.Module) -> PreTrainedModel:
     Raises:
         RequestError: if there is no model of transformers inside.
     """
-    inside = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+    inside: Any = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     if inside is None:
         raise RequestError(f"{type(model).__name__} has no model of transformers inside: expected a PreTrainedModel.")
     while inside.base_model is not inside:
         inside = inside.base_model
-    return inside
+    return inside  # type: ignore[no-any-return]
 
 
 def architecture_of(model: nn.Module) -> Architecture:
