@@ -186,7 +186,7 @@ def body(model: nn.Module) -> PreTrainedModel:
         raise RequestError(f"{type(model).__name__} has no model of transformers inside: expected a PreTrainedModel.")
     while inside.base_model is not inside:
         inside = inside.base_model
-    return inside  # type: ignore[no-any-return]
+    return inside
 
 
 def architecture_of(model: nn.Module) -> Architecture:
