@@ -125,6 +125,10 @@ class BottleneckModel(BaseTuner):
         if adapter_name not in self.active_adapters:
             layer.set_requires_grad(adapter_name, False)
 
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:  # noqa: ARG002
+        # called for modules_to_save alone, on unloading; PEFT's own expects every one of them to have a weight
+        setattr(parent, child_name, new_module)
+
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete an adapter; if it was active alone, the first of the others becomes active.
 
