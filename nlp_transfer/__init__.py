@@ -38,5 +38,11 @@ def __dir__() -> list[str]:
 
 # the Auto classes learn our model type when somebody first loads them: importing this package stays instant
 @when_imported("transformers.models.auto.modeling_auto")
-def _register(_: ModuleType) -> None:
+def _register_classifier(_: ModuleType) -> None:
     importlib.import_module("nlp_transfer.heads")
+
+
+# so does PEFT learn our tuner
+@when_imported("peft")
+def _register_tuner(_: ModuleType) -> None:
+    importlib.import_module("nlp_transfer.adapters")

@@ -1,4 +1,4 @@
-"""Pre-trained models: where they come from, and the one place that knows architectures."""
+"""Pre-trained models: where they come from, and how they are loaded."""
 
 from __future__ import annotations
 
@@ -248,12 +248,26 @@ def refuse_pickles(folder: Path) -> None:
         )
 
 
+def published_name(location: str) -> str:
+    """What to call a model that others shall find: the Hub id for an alias's installed folder, else where it was loaded from."""
+    for alias in ALIASES.values():
+        folder = _package_folder(alias)
+        if folder is not None and Path(location).resolve() == folder.resolve():
+            return alias.hub_id
+    return location
+
+
+def _package_folder(alias: Alias) -> Path | None:
+    """The folder of the alias's files in its package; None if that is not installed."""
+    spec = importlib.util.find_spec(alias.package)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / alias.folder
+
+
 def _packaged(alias: Alias) -> str | None:
     """The folder of an installed package with the alias's files, checked against the known hash; None if not installed."""
-    spec = importlib.util.find_spec(alias.package)
-    if spec is None or spec.origin is None:
+    folder = _package_folder(alias)
+    if folder is None:
         return None
-    folder = Path(spec.origin).parent / alias.folder
     if _digest([folder / "model.safetensors"]) != alias.sha256:
         raise RequestError(
             f"model.safetensors of the installed package {alias.package} is not the file this project knows (its SHA-256 "

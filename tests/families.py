@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import (
     AlbertConfig,
+    AutoModelForSequenceClassification,
     BertConfig,
     BloomConfig,
     DebertaV2Config,
@@ -21,10 +25,12 @@ from transformers import (
     OPTConfig,
     PhiConfig,
     PreTrainedConfig,
+    PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
     RobertaConfig,
     XLMRobertaConfig,
+    set_seed,
 )
 
 VOCABULARY = 64
@@ -115,3 +121,21 @@ FAMILIES: dict[str, Callable[[], PreTrainedConfig]] = {
     "phi": lambda: PhiConfig(**DECODER),
 }
 """The configuration of a tiny model, by model type."""
+
+
+def tiny(family: str, auto: Any = AutoModelForSequenceClassification, **settings: Any) -> PreTrainedModel:
+    """A tiny model with random weights, always the same, that does not drop out: equal calls give equal outputs."""
+    config = FAMILIES[family]()
+    for name, value in settings.items():
+        setattr(config, name, value)
+    set_seed(0)
+    return auto.from_config(config).eval()
+
+
+def batch() -> dict[str, Tensor]:
+    """Four rows of ids (4, 9), the last two padded on the right."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(4, VOCABULARY, (4, 9), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[2, 6:] = mask[3, 3:] = 0
+    return {"input_ids": ids.where(mask.bool(), torch.tensor(1)), "attention_mask": mask}
