@@ -53,6 +53,10 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
             raise RequestError(
                 f'columns.{name}: {task.name} has no column "{name}". {did_you_mean(name, task.columns)}'
             )
+    by_column: dict[str, str] = {}
+    for name, column in given.items():
+        if (other := by_column.setdefault(column, name)) != name:
+            raise RequestError(f'--columns.{other} and --columns.{name} both name "{column}": expected two columns.')
     folded: dict[str, str] = {}
     for name in table.columns:
         folded.setdefault(name.strip().lower(), name)
