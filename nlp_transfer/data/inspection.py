@@ -114,7 +114,7 @@ def _seen_in_training(splits: Mapping[str, Split], keys: Mapping[str, list[bytes
         seen = [(row, first[key]) for row, key in enumerate(keys[name]) if key in first]
         if seen:
             message = (
-                f"{name}: {plural(len(seen))} of {len(splits[name]):,} ({share(len(seen), len(splits[name]))}) are also in "
+                f"{name}: {plural(len(seen))} of {len(splits[name]):,} ({share(len(seen), len(splits[name]))}) also in "
                 "training, so its scores flatter. Take them out of one of the two."
             )
             pairs = some(
