@@ -41,10 +41,18 @@ def listing(words: Iterable[object], limit: int = 12) -> str:
     return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
 
 
+def nearest(words: Iterable[str], choices: Iterable[str]) -> str | None:
+    """The choice that is most like one of these words, in any case; None where none is like any."""
+    folded = {choice.lower(): choice for choice in reversed(list(choices))}
+    near = [(word, match) for word in words for match in difflib.get_close_matches(word.lower(), folded, n=1)]
+    if not near:
+        return None
+    return folded[max(near, key=lambda pair: difflib.SequenceMatcher(None, pair[0].lower(), pair[1]).ratio())[1]]
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """What to say after "unknown name": the nearest choice, and all there are."""
     choices = list(choices)
-    folded = {choice.lower(): choice for choice in reversed(choices)}
-    near = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
-    hint = f'Did you mean "{folded[near[0]]}"? ' if near else ""
+    near = nearest([word], choices)
+    hint = f'Did you mean "{near}"? ' if near else ""
     return f"{hint}There is: {listing(choices, limit=60)}."

@@ -16,6 +16,7 @@ from nlp_transfer import environment, report
 from nlp_transfer.backbone import Backbone
 from nlp_transfer.data.activations import Once
 from nlp_transfer.data.batches import Features, LengthBuckets
+from nlp_transfer.data.inspection import cut_texts
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.errors import Interrupted, Stopped
 from nlp_transfer.evaluation.outputs import outputs_of
@@ -83,17 +84,18 @@ def fine_tune(
 def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop: StopSignals) -> Run:
     started = time.perf_counter()
     data = load(recipe.data, recipe.columns, recipe.task, recipe.seed)
+    tokenizer = backbone.tokenizer(recipe.data.max_length)
+    features = {name: Features.of(split.rows, data.task, tokenizer) for name, split in data.splits.items()}
+    data.warnings.extend(cut_texts(data.splits, features))
     for sentence in (*data.notes, *(f"warning: {warning}" for warning in data.warnings)):
         show.say(sentence)
 
     set_seed(recipe.seed)
-    tokenizer = backbone.tokenizer(recipe.data.max_length)
     loaded = load_with_head(backbone, *data.task.head(), recipe.head.pooling, recipe.train.dropout)
     total = sum(parameter.numel() for parameter in loaded.model.parameters())
     model: Any = recipe.method.apply(loaded.model, loaded.head)  # of transformers, or of peft
     if recipe.train.gradient_checkpointing:
         loaded.model.gradient_checkpointing_enable()
-    features = {name: Features.of(data.splits[name].rows, data.task, tokenizer) for name in ("train", "validation")}
     set_seed(recipe.seed + PartialState().process_index)  # every process draws its own dropout
 
     checkpoints = Checkpoints(

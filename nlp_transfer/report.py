@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from torch import nn
 
+from nlp_transfer.data.findings import SHOWN
+
 SCHEMA = 1
 """Version of report.json; it grows when a reader of an older one would misread a newer."""
 
@@ -69,7 +71,7 @@ print(run.predict(["a text"]))
 
 {_bullets([f"{name}: {rows} rows" for name, rows in report["data"]["rows"].items()])}
 {_bullets(report["data"]["notes"])}
-{_bullets([f"warning: {warning}" for warning in report["data"]["warnings"]])}
+{_bullets([_warning(warning) for warning in report["data"]["warnings"]])}
 
 ## How it was made
 
@@ -101,6 +103,12 @@ def _scores(report: Mapping[str, Any]) -> str:
         validation = report["scores"]["validation"][name]
         lines.append(f"| {name.replace('_', ' ')} | {validation:.4f} | {value:.4f} | {_interval(report, name)} |")
     return "\n".join(lines)
+
+
+def _warning(warning: Mapping[str, Any]) -> str:
+    """A finding about the data, and the first rows it means."""
+    rows = f" ({'; '.join(warning['rows'][:SHOWN])})" if warning["rows"] else ""
+    return f"warning: {warning['message']}{rows}"
 
 
 def _bullets(lines: list[str]) -> str:

@@ -246,7 +246,7 @@ def test_wrong_requests_are_answered_with_one_message(trained: Path, words: Sequ
 
 def test_wrong_data_is_refused_before_a_model_is_loaded(tiny_bert: Path, tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_text("text,label\ngood,positive\n,negative\n", encoding="utf-8")
-    with pytest.raises(RequestError, match=r"reviews\.csv, line 3: .*empty"):
+    with pytest.raises(RequestError, match=r"reviews\.csv, line 3, .*empty"):
         fine_tune(**quick(tiny_bert, tmp_path / "run", data=str(tmp_path / "reviews.csv")))
     assert not (tmp_path / "run").exists()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
+import pyarrow
 from datasets import Dataset
 
-from nlp_transfer.data.files import Table
-from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
+from nlp_transfer.data.files import Table, form
+from nlp_transfer.data.findings import Finding, Place, plural
+from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing, nearest
 from nlp_transfer.tasks import Task
 
 PLACE = "place"
@@ -50,6 +53,10 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
             raise RequestError(
                 f'columns.{name}: {task.name} has no column "{name}". {did_you_mean(name, task.columns)}'
             )
+    by_column: dict[str, str] = {}
+    for name, column in given.items():
+        if (other := by_column.setdefault(column, name)) != name:
+            raise RequestError(f'--columns.{other} and --columns.{name} both name "{column}": expected two columns.')
     folded: dict[str, str] = {}
     for name in table.columns:
         folded.setdefault(name.strip().lower(), name)
@@ -67,69 +74,107 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
         if free:
             chosen[name] = free[0]
         elif name in needed:
-            raise RequestError(
-                f"{table.origin} has no column that is known as {name} ({listing(usual)}). "
-                f"There is: {listing(table.columns)}. Say which with --columns.{name} NAME."
-            )
+            raise RequestError(f"{table.origin} has no column that is known as {name}. {_missing(table, name, usual)}")
     return chosen
 
 
+def same_columns(table: Table, chosen: Mapping[str, str], other: str) -> None:
+    """See that a table has the columns that were chosen in another.
+
+    Raises:
+        RequestError: for the first that it lacks.
+    """
+    for name, column in chosen.items():
+        if column not in table.columns:
+            raise RequestError(
+                f'{table.origin} has no column "{column}", which is the {name} of {other}. '
+                f"{did_you_mean(column, table.columns)} Give the column one name in all files."
+            )
+
+
+def _missing(table: Table, name: str, usual: Sequence[str]) -> str:
+    """What to do where no column has a usual name: the nearest one, or all there are."""
+    near = nearest(usual, table.columns)
+    hint = f'Did you mean column "{near}"? ' if near else ""
+    first_line = form(Path(table.origin)) in (".csv", ".tsv") and not near
+    return (
+        f"{hint}Say which with --columns.{name} {near or 'NAME'}. There is: {listing(table.columns)}. "
+        f"Usual names are {listing(usual)}.{' The first line of the file must name its columns.' if first_line else ''}"
+    )
+
+
 def checked(
-    table: Table, chosen: Mapping[str, str], task: Task, skip_bad_rows: bool | None, warnings: list[str]
+    table: Table, chosen: Mapping[str, str], task: Task, skip_bad_rows: bool | None, warnings: list[Finding]
 ) -> Split:
     """The chosen columns of a table, every row usable.
 
     Args:
         table: rows as their file has them.
         chosen: from the task's column names to the table's.
-        task: says which columns are answers; the others must hold texts.
-        skip_bad_rows: leave bad rows out and count them among the warnings, instead of an error; None where nobody can ask.
-        warnings: sentences for the report; added to.
+        task: says what a cell may hold; once it is fitted, which answers there are.
+        skip_bad_rows: leave bad rows out and list them among the warnings, instead of an error; None where nobody can ask.
+        warnings: findings for the report; added to.
 
     Raises:
         RequestError: for rows that cannot be used, naming the first and how many there are.
     """
-    bad = dict(table.bad)
+    bad = {place: f": {reason}" for place, reason in table.bad}
     for name, column in chosen.items():
-        is_text = name not in task.answer_columns
+        fault = _remembering(task, name)
         for place, cell in zip(table.places, table.columns[column], strict=True):
-            if place not in bad and (reason := _fault(cell, is_text)):
-                bad[place] = f'the cell of column "{column}" {reason}'
+            if place not in bad and (reason := fault(cell)):
+                bad[place] = f', column "{column}": {reason}'
     kept = [i for i, place in enumerate(table.places) if place not in bad]
     if bad:
         places = sorted(bad)
-        first = f"{table.origin}, {table.unit} {places[0]}: {bad[places[0]]}"
+        first = f"{table.origin}, {table.unit} {places[0]}{bad[places[0]].rstrip('.')}"
         if not skip_bad_rows:
             more = f" {len(places)} {table.unit}s are bad: {listing(places, 6)}." if len(places) > 1 else ""
-            leave = ", or leave such rows out with --data.skip_bad_rows" if skip_bad_rows is not None else ""
+            leave = ", or leave such rows out with --data.skip_bad_rows true" if skip_bad_rows is not None else ""
             raise RequestError(f"{first}.{more} Correct the file{leave}.")
-        warnings.append(f"{len(places)} bad rows of {table.origin} left out ({table.unit}s {listing(places, 20)}).")
         if not kept:
             raise RequestError(f"{table.origin}: every row is bad. {first}.")
+        message = f"{plural(len(places), 'bad row')} of {table.origin} left out."
+        each = tuple(Place(table.origin, f"{table.unit} {place}{bad[place]}") for place in places)
+        warnings.append(Finding("bad_rows", message, len(places), each))
     columns = {name: _uniform([table.columns[column][i] for i in kept]) for name, column in chosen.items()}
-    rows = Dataset.from_dict({**columns, PLACE: [table.places[i] for i in kept]})
+    places = [table.places[i] for i in kept]
+    try:
+        rows = Dataset.from_dict({**columns, PLACE: places})
+    except (pyarrow.ArrowException, OverflowError) as error:
+        raise RequestError(
+            f"{table.origin}: {listing(chosen.values())} hold cells of different kinds: {str(error).splitlines()[0]}."
+        ) from error
     return Split(rows, table.origin, table.unit)
 
 
-def _fault(cell: Any, is_text: bool) -> str | None:
-    """What is wrong with a cell, or None."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell.strip()):
-        return "is empty"
-    if is_text and not isinstance(cell, str):
-        return f"holds {str(cell)[:40]} ({type(cell).__name__}) where a text is expected"
+def _remembering(task: Task, name: str) -> Callable[[Any], str | None]:
+    """What is wrong with cells of a column, remembered for answers, of which there are few."""
+    remembered = lru_cache(maxsize=10_000, typed=True)(partial(task.fault, name))
+    repeats = name in task.answer_columns
+
+    def fault(cell: Any) -> str | None:
+        plain = repeats and isinstance(cell, str | int | float)
+        return (remembered(cell) if plain else task.fault(name, cell)) or _fault(cell)
+
+    return fault
+
+
+def _fault(cell: Any) -> str | None:
+    """What no file of ours can hold, whatever the task."""
+    if isinstance(cell, list):
+        return next((fault for inner in cell if (fault := _fault(inner))), None)
     if isinstance(cell, str):
         try:
             cell.encode("utf-8")
         except UnicodeEncodeError:
-            return "holds half of a surrogate pair, which is no character"
-    if not is_text and isinstance(cell, dict):
-        return "holds a JSON object where a label is expected"
+            return "half of a surrogate pair, which is no character"
     return None
 
 
 def _uniform(cells: list[Any]) -> list[Any]:
     """Cells that one column can hold: numbers beside words, and those beyond 64 bits, become words."""
     kinds = {type(cell) for cell in cells}
-    fit = len(kinds) <= 1 or kinds <= {int, float}
+    fit = len(kinds) <= 1 or kinds <= {int, float} or list in kinds
     large = int in kinds and any(isinstance(cell, int) and abs(cell) >= 2**63 for cell in cells)
     return cells if fit and not large else [str(cell) for cell in cells]

@@ -28,7 +28,7 @@ def tables(settings: DataSettings) -> dict[str, Table]:
     Raises:
         RequestError: for sources that do not exist, cannot be read, or name no training rows.
     """
-    if settings.source is None:
+    if settings.source is None or (isinstance(settings.source, str) and not settings.source.strip()):
         raise RequestError("no data: name a file, a folder or a Hub data set with --data.")
     found = open_source(settings.source, settings.subset, settings.revision)
     for split in ("validation", "test"):
@@ -47,7 +47,10 @@ def single(source: Any, flag: str = "data") -> Table:
     """
     found = open_source(source)
     if len(found) != 1:
-        raise RequestError(f"{flag}: {described(source)} holds {listing(found)}, expected one split: name one file.")
+        one = (
+            "name one file" if isinstance(source, str | Path) else f'pass one of them, rows["{next(iter(found))}"] say'
+        )
+        raise RequestError(f"{flag}: {described(source)} holds the splits {listing(found)}, expected one: {one}.")
     return next(iter(found.values()))
 
 
@@ -60,9 +63,14 @@ def open_source(source: Any, subset: str | None = None, revision: str | None = N
     """All tables of one source, by split; a source without splits is `train`."""
     if not isinstance(source, str | Path):
         return _memory(source)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _folder(path)
+    try:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return _folder(path)
+    except RuntimeError as error:
+        raise RequestError(f"{source} cannot be read: there is no such home folder.") from error
+    except OSError as error:
+        raise RequestError(f"{source} cannot be read: {error.strerror or error}.") from error
     looks_like_a_file = "/" not in str(source) and path.suffix
     if path.exists() or files.form(path) or looks_like_a_file or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)):
         return {"train": files.read(path)}
@@ -86,7 +94,7 @@ def _folder(folder: Path) -> dict[str, Table]:
         raise RequestError(
             f"{folder} holds no file that is named train, validation or test ({listing(files.SUFFIXES)}): {held}."
         )
-    return {split: files.read(path) for split, path in found.items()}
+    return {split: files.read(found[split]) for split in SPLIT_NAMES if split in found}
 
 
 def _hub(name: str, subset: str | None, revision: str | None) -> dict[str, Table]:
@@ -108,7 +116,10 @@ def _by_split(named: Mapping[str, Any]) -> dict[str, Any]:
         if matches:
             found[split] = named[matches[0]]
     if not found:
-        raise RequestError(f"the splits are called {listing(named)}: expected train, validation and test.")
+        raise RequestError(
+            f"the splits are called {listing(named)}: expected train, validation and test. Rows given as columns are "
+            "datasets.Dataset.from_dict(...)."
+        )
     return found
 
 

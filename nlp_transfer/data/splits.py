@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns
+from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns, same_columns
+from nlp_transfer.data.findings import Finding, Place, plural, sentences, some
+from nlp_transfer.data.inspection import inspected
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single, tables
 from nlp_transfer.errors import RequestError, RowError
@@ -30,7 +32,7 @@ class Data:
     splits: dict[str, Split]
     columns: dict[str, str]
     notes: list[str]
-    warnings: list[str]
+    warnings: list[Finding]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -44,7 +46,7 @@ class Data:
             "origins": {name: split.origin for name, split in self.splits.items()},
             "columns": self.columns,
             "notes": self.notes,
-            "warnings": self.warnings,
+            "warnings": [finding.to_json() for finding in self.warnings],
             "fingerprint": self.fingerprint,
         }
 
@@ -61,14 +63,16 @@ def load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: i
 
 def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: int) -> Data:
     found = tables(settings)
-    warnings: list[str] = []
+    warnings: list[Finding] = []
     chosen = choose_columns(found["train"], columns, task, needed=list(task.columns))
-    raw = {
-        name: checked(table, choose_columns(table, chosen, task, list(chosen)), task, settings.skip_bad_rows, warnings)
-        for name, table in found.items()
-    }
-    task = _fitted(task, raw["train"])
-    splits = {name: read(task, split, warnings) for name, split in raw.items()}
+    for table in found.values():
+        same_columns(table, chosen, found["train"].origin)
+    train = checked(found.pop("train"), chosen, task, settings.skip_bad_rows, warnings)
+    task = _fitted(task, train)
+    splits = {"train": read(task, train, warnings)}
+    for name, table in found.items():
+        # by the fitted task: what it cannot read is a bad row too
+        splits[name] = read(task, checked(table, chosen, task, settings.skip_bad_rows, warnings), warnings)
     notes = [f"column {column!r} read as {name}." for name, column in chosen.items()] + task.notes()
     whole = len(splits["train"])
     for name, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
@@ -79,9 +83,14 @@ def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: 
     if settings.limit is not None and settings.limit < len(splits["train"]):
         # what is cut off goes, so that no label loses its last row here either
         surplus = len(splits["train"]) - settings.limit
+        if settings.limit < (least := len(set(task.strata(splits["train"].rows)))):
+            raise RequestError(
+                f"--data.limit is {settings.limit}, fewer rows than classes: training needs a row of each of the {least}."
+            )
         kept, left = _cut(splits["train"], task, surplus / len(splits["train"]), seed, exact=surplus)
         notes.append(f"train: {len(kept)} of {len(kept) + len(left)} rows, drawn by seed {seed}.")
         splits["train"] = kept
+    warnings += inspected(task, splits)
     return Data(task, {name: splits[name] for name in NAMES}, chosen, notes, warnings)
 
 
@@ -110,19 +119,26 @@ def load_one(
     needed = [name for name in task.columns if answers or name not in task.answer_columns]
     likely = {name: column for name, column in remembered.items() if name in needed and column in table.columns}
     chosen = choose_columns(table, {**likely, **columns}, task, needed)
-    split = checked(table, {name: chosen[name] for name in needed}, task, skip_bad_rows=None, warnings=warnings)
-    with quiet():
-        return read(task, split, warnings) if answers else split
+    found: list[Finding] = []
+    split = checked(table, {name: chosen[name] for name in needed}, task, skip_bad_rows=None, warnings=found)
+    if answers:
+        with quiet():
+            split = read(task, split, found)
+    warnings += sentences(found)
+    return split
 
 
-def read(task: Task, split: Split, warnings: list[str]) -> Split:
+def read(task: Task, split: Split, warnings: list[Finding]) -> Split:
     """A split as the fitted task judges it; rows that the task leaves out are counted among the warnings."""
     try:
         rows = task.read(split.rows)
     except RowError as error:
         raise split.error(error) from error
-    if left_out := len(split) - len(rows):
-        warnings.append(f"{left_out} of {len(split)} rows of {split.origin} left out by the task's rule.")
+    if left := len(split) - len(rows):
+        kept = set(rows[PLACE])
+        places = (Place(split.origin, f"{split.unit} {place}") for place in split.rows[PLACE] if place not in kept)
+        message = f"{left} of {plural(len(split))} of {split.origin} left out by the task's rule."
+        warnings.append(Finding("left_out", message, left, some(places)))
     if not len(rows):
         raise RequestError(f"{split.origin}: the task's rule leaves out every row.")
     return Split(rows, split.origin, split.unit)

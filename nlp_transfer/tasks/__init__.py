@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -26,6 +27,14 @@ class Primary(NamedTuple):
 
     metric: str
     higher_is_better: bool = True
+
+
+class Remark(NamedTuple):
+    """What a reader should know about some of the training rows: a word for its kind, a sentence, and their indices."""
+
+    kind: str
+    message: str
+    rows: Sequence[int]
 
 
 class Answer(Protocol):
@@ -57,6 +66,22 @@ class Task(ABC):
         """The task's name: that of its file."""
         return members.name_of(self)
 
+    def fault(self, column: str, cell: Any) -> str | None:
+        """What is wrong with a cell, as a clause for a message; None where a row with it can be used.
+
+        By default nothing may be empty, an answer is a plain value or a list, and everything else is a text. A fitted task
+        may also refuse answers that training did not have.
+        """
+        if (
+            cell is None
+            or (isinstance(cell, float) and math.isnan(cell))
+            or (isinstance(cell, str) and not cell.strip())
+        ):
+            return "the cell is empty"
+        if column not in self.answer_columns:
+            return None if isinstance(cell, str) else f"{_shown(cell)} where a text is expected"
+        return f"{_shown(cell)} where an answer is expected" if isinstance(cell, dict | bytes) else None
+
     @abstractmethod
     def fit(self, rows: Dataset) -> Self:
         """A task that knows labels, scale and weights, from training rows as their file gives them.
@@ -77,6 +102,10 @@ class Task(ABC):
 
     def notes(self) -> list[str]:
         """Sentences for the report: how the fitted task reads what the files say."""
+        return []
+
+    def remarks(self, rows: Dataset) -> list[Remark]:  # noqa: ARG002
+        """What a reader should know about training rows that the fitted task has read; nothing by default."""
         return []
 
     @abstractmethod
@@ -138,6 +167,11 @@ class Task(ABC):
     def to_json(self) -> dict[str, Any]:
         """Everything, fitted values too, for `from_json`."""
         return {"name": self.name, **asdict(self)}
+
+
+def _shown(cell: Any) -> str:
+    """A cell for a message, with its type."""
+    return f"{str(cell)[:40]} ({type(cell).__name__})"
 
 
 def from_json(values: Mapping[str, Any]) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
@@ -24,7 +24,7 @@ from nlp_transfer.metrics.expected_calibration_error import expected_calibration
 from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
-from nlp_transfer.tasks import Columns, Primary, Task, pad
+from nlp_transfer.tasks import Columns, Primary, Remark, Task, pad
 from nlp_transfer.training.batch import Batch
 
 TEXT_NAMES = ("text", "sentence", "review", "content", "message", "comment", "tweet", "body", "document", "question")
@@ -41,6 +41,9 @@ LABEL_NAMES = (
     "rating",
     "type",
 )
+
+IMBALANCE = 10
+"""A label is rare when the most frequent one has more than this many times its rows."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,48 @@ class Classification(Task):
         if "label" not in rows.column_names:
             return rows
         labels = _labels(rows)
-        known = set(self.classes)
         for i, label in enumerate(labels):
-            if label not in known:
-                raise RowError(i, f'the label "{label}" is not one of training. {did_you_mean(label, self.classes)}')
+            if label not in self.classes:
+                raise RowError(i, str(self._unknown(label)))
         return with_labels(rows, labels)
+
+    def fault(self, column: str, cell: Any) -> str | None:
+        """As every task; and a label is a single one, and one of training."""
+        if column not in self.answer_columns:
+            return super().fault(column, cell)
+        if isinstance(cell, list):
+            return f"a list of {len(cell)} labels where one is expected"
+        return super().fault(column, cell) or (self._unknown(cell) if self.classes else None)
+
+    def _unknown(self, label: Any) -> str | None:
+        """What is wrong with a label that the fitted task does not know; None for one that it knows."""
+        if (name := label_text(label)) in self.classes:
+            return None
+        return f'the label "{name}" is not one of training. {did_you_mean(name, self.classes)}'
+
+    def remarks(self, rows: Dataset) -> list[Remark]:
+        """Labels that look the same and are not, and labels that are rare beside the most frequent."""
+        counts = Counter(rows["label"])
+        spellings: dict[str, list[str]] = defaultdict(list)
+        for name, _ in counts.most_common():
+            spellings["".join(name.casefold().split())].append(name)
+        alike = [names for names in spellings.values() if len(names) > 1]
+        rare = [name for name in self.classes if counts[name] * IMBALANCE < max(counts.values())]
+        remarks = []
+        if alike:
+            shown = listing(" and ".join(f'"{name}"' for name in names) for names in alike)
+            other = {name for names in alike for name in names[1:]}
+            message = f"labels that differ only in case or white space are different classes: {shown}."
+            remarks.append(Remark("similar_labels", message, _with(rows, other)))
+        if rare:
+            (most, times), fewest = counts.most_common(1)[0], min(rare, key=lambda name: counts[name])
+            message = (
+                f'{len(rare)} of {len(self.classes)} labels are more than {IMBALANCE} times rarer than "{most}" ({times:,} '
+                f'training rows), the rarest "{fewest}" ({counts[fewest]:,}). Accuracy hardly sees them: look at macro '
+                "F1, and consider --task.class_weights balanced."
+            )
+            remarks.append(Remark("imbalance", message, _with(rows, set(rare))))
+        return remarks
 
     def strata(self, rows: Dataset) -> Sequence[Hashable]:
         """The labels: a cut keeps their shares."""
@@ -229,6 +269,11 @@ def _labels(rows: Dataset) -> list[str]:
         if isinstance(label, list):
             raise RowError(i, f"a list of {len(label)} labels where one is expected.")
     return [label_text(label) for label in labels]
+
+
+def _with(rows: Dataset, names: set[str]) -> list[int]:
+    """Indices of the rows with one of these labels."""
+    return [i for i, label in enumerate(rows["label"]) if label in names]
 
 
 def _order(label: str) -> tuple[int, float, str]:

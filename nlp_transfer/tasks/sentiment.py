@@ -108,10 +108,22 @@ class Sentiment(Classification):
         grades = [self._grade(i, label) for i, label in enumerate(rows["label"])]
         for i, grade in enumerate(grades):
             if grade and grade not in self.classes:
-                raise RowError(i, f'the label "{rows["label"][i]}" means {grade}, which no training row is.')
+                raise RowError(i, str(self._unknown(rows["label"][i])))
         kept = [i for i, grade in enumerate(grades) if grade]
         rows = rows if len(kept) == len(grades) else rows.select(kept)
         return with_labels(rows, [grade for grade in grades if grade])
+
+    def _unknown(self, label: Any) -> str | None:
+        """What is wrong with a label that means nothing, or no class of training."""
+        try:
+            grade = self._grade(0, label)
+        except RowError as error:
+            return error.message
+        return (
+            f'the label "{label}" means {grade}, which no training row is.'
+            if grade not in (*self.classes, None)
+            else None
+        )
 
     def notes(self) -> list[str]:
         """How the labels were read."""

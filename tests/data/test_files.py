@@ -6,6 +6,8 @@ import io
 import json
 
 import pandas
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -264,7 +266,7 @@ def test_ragged_rows_are_collected_with_their_lines(write):
     assert table.places == [2, 6]
     assert [place for place, _ in table.bad] == [3, 5]
     assert "3 cells" in table.bad[0][1]
-    assert "1 cells" in table.bad[1][1]
+    assert "1 cell " in table.bad[1][1]
     assert all("2" in reason for _, reason in table.bad)
 
 
@@ -275,13 +277,32 @@ def test_a_file_of_ragged_rows_alone_names_the_first(write):
 
 
 def test_an_unclosed_quote_names_the_line_where_it_opens(write):
-    message = refusal(write("a.csv", 'text,label\na,x\n"b\n",y\n"never closed,x\nc,y\nd,y\n'))
-    assert "line 5" in message
-    assert "quote" in message
+    table = files.read(write("a.csv", 'text,label\na,x\n"b\n",y\n"never closed,x\nc,y\nd,y\n'))
+    assert table.places == [2, 3, 6, 7]
+    [(line, reason)] = table.bad
+    assert line == 5
+    assert "never closed" in reason
 
 
 def test_text_after_a_closing_quote_names_the_line(write):
-    assert "line 3" in refusal(write("a.csv", 'text,label\na,x\n"b" and more,x\n'))
+    table = files.read(write("a.csv", 'text,label\na,x\n"b" and more,x\nc,y\n'))
+    assert table.places == [2, 4]
+    assert table.bad[0][0] == 3
+    assert "quote" in table.bad[0][1]
+
+
+def test_a_quote_at_every_line_is_read_in_no_time(write):
+    table = files.read(write("a.csv", "text,label\nfine,x\n" + '"a\n' * 50_001))
+    assert len(table.bad) > 25_000
+    assert table.places == [2]
+
+
+def test_a_date_that_python_cannot_hold_is_text(write):
+    column = pyarrow.array([253402300800000, 0], pyarrow.timestamp("ms"))
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"when": column}), out)
+    cells = files.read(write("a.parquet", out.getvalue())).columns["when"]
+    assert str(cells[0]).startswith("10000-01-01")
 
 
 def test_a_header_that_names_a_column_twice(write):

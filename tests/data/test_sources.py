@@ -122,6 +122,12 @@ def test_a_single_table_of_several_splits_is_refused(tmp_path):
     assert "train" in message
 
 
+def test_several_splits_where_one_is_meant_are_refused_with_what_to_pass():
+    rows = datasets.Dataset.from_list(ROWS)
+    message = refusal(sources.single, datasets.DatasetDict({"train": rows, "test": rows}))
+    assert all(word in message for word in ("train, test", "expected one", 'rows["train"]'))
+
+
 @pytest.mark.parametrize("name", ["none.csv", "folder/none.jsonl.gz", "a b/c", "../none/here/"])
 def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(name):
     message = refusal(sources.open_source, name)
@@ -233,7 +239,7 @@ def test_splits_in_memory_may_be_of_different_kinds():
         (pandas.DataFrame({"text": []}), ["no rows"]),
         (pandas.DataFrame([["a", "b"]], columns=["text", "text"]), ["several columns", "text"]),
         (datasets.Dataset.from_dict({"text": []}), ["no rows"]),
-        ({"text": ["a"], "label": ["b"]}, ["text, label", "train"]),
+        ({"text": ["a"], "label": ["b"]}, ["text, label", "train", "from_dict"]),
         ({}, ["train"]),
         ({"train": {"train": ROWS}}, ["dict", "one split"]),
         ({"train": ROWS, "test": []}, ["test", "no rows"]),

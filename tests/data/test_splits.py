@@ -125,7 +125,7 @@ def test_fractions_are_of_the_rows_that_the_task_uses():
     rows = rows_of({"negative": 50, "neutral": 100, "positive": 50})
     data = loaded(rows, task=Sentiment(grades="two"), validation_fraction=0.1, test_fraction=0.2)
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 70, "validation": 10, "test": 20}
-    assert any("100 of 200" in warning for warning in data.warnings)
+    assert any("100 of 200" in warning.message for warning in data.warnings)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_missing_column_says_what_there_is_and_what_to_do(tmp_path):
 def test_a_missing_column_of_another_split_names_that_file(tmp_path):
     test = csv_of(tmp_path / "other.csv", ROWS, ("review", "label"))
     message = refusal(csv_of(tmp_path / "rows.csv", ROWS), test=test)
-    assert all(word in message for word in ("other.csv", "columns.text", "review"))
+    assert all(word in message for word in ("other.csv", 'no column "text"', "rows.csv", "review", "all files"))
 
 
 # rows that cannot be used
@@ -286,7 +286,8 @@ def test_bad_rows_are_left_out_and_counted_where_that_is_wanted(tmp_path, column
     assert sum(len(split) for split in data.splits.values()) == 98
     assert not {"text 4", "text 9"} & {text for split in texts(data).values() for text in split}
     [warning] = data.warnings
-    assert all(word in warning for word in ("2 bad rows", "rows.csv", "6", "11"))
+    assert warning.count == 2
+    assert all(word in str(warning) for word in ("2 bad rows", "rows.csv", "6", "11"))
 
 
 @pytest.mark.parametrize(
@@ -299,7 +300,7 @@ def test_bad_rows_are_left_out_and_counted_where_that_is_wanted(tmp_path, column
         ("text", "half \ud83d pair", "surrogate"),
         ("label", None, "empty"),
         ("label", float("nan"), "empty"),
-        ("label", {"a": 1}, "object"),
+        ("label", {"a": 1}, "dict"),
         ("label", "\ud83d", "surrogate"),
     ],
 )
@@ -319,7 +320,7 @@ def test_rows_that_could_not_be_read_count_as_bad(tmp_path):
     assert "3 cells" in message
     data = loaded(str(path), skip_bad_rows=True)
     assert sum(len(split) for split in data.splits.values()) == 100
-    assert "102" in data.warnings[0]
+    assert "102" in str(data.warnings[0])
 
 
 def test_bad_rows_alone_are_refused_even_where_they_may_be_skipped(tmp_path):
