@@ -14,7 +14,7 @@ from transformers import AutoModel, PreTrainedModel
 from nlp_transfer.adapters import BottleneckConfig
 from nlp_transfer.adapters.config import Placement
 from nlp_transfer.adapters.layer import BottleneckLayer
-from nlp_transfer.architectures import blocks
+from nlp_transfer.architectures import architecture_of, blocks, part
 from tests.families import FAMILIES, batch, tiny
 
 PLACEMENTS = get_args(Placement)
@@ -261,7 +261,11 @@ def test_gradient_checkpointing_changes_no_gradient(family: str, reentrant: bool
         base.activation_checkpointing_enable({"use_reentrant": reentrant})
         if reentrant:
             base.enable_input_require_grads()
+        first_linear = part(blocks(model)[1], architecture_of(model).feed_forward_input)
+        runs: list[nn.Module] = []
+        first_linear.register_forward_hook(lambda host, *_, runs=runs: runs.append(host))
         step(model)
+        assert len(runs) == 2, "forward, and again on the way back"
         for name, gradient in plain.items():
             assert torch.allclose(gradient, model.get_parameter(name).grad, atol=1e-6), (placement, name)
 
