@@ -240,6 +240,22 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return found
 
 
+def frozen_from_below(model: nn.Module) -> int:
+    """How many blocks, from the bottom up, learn nothing; 0 where the embeddings learn.
+
+    Raises:
+        RequestError: for a family that is not in the table, or a model that lacks a part the table names.
+    """
+
+    def learns(module: nn.Module) -> bool:
+        return any(parameter.requires_grad for parameter in module.parameters())
+
+    if any(learns(module) for module in embeddings(model)):
+        return 0
+    stack = blocks(model)
+    return next((number for number, block in enumerate(stack) if learns(block)), len(stack))
+
+
 def part(module: nn.Module, name: str) -> nn.Module:
     """The module of a dotted name below another.
 

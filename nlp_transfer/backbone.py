@@ -148,6 +148,8 @@ class Backbone:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+        # what is saved of it shall name the backbone as others find it
+        model.name_or_path = model.config.name_or_path = published_name(self.location)
         mismatched = {key[0] for key in loading["mismatched_keys"]}
         prefix = f"{model.base_model_prefix}."
         if wrong := sorted(name for name in mismatched if name.startswith(prefix)):

@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
+from transformers import PreTrainedTokenizerBase
 
+from nlp_transfer import artefacts
 from nlp_transfer.errors import RequestError, Stopped
-from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import SCHEMA, write_json
 
@@ -30,6 +31,7 @@ class RunFolder:
         self.made = [folder for folder in (path, *path.parents) if not folder.exists()]
         self.resumes = resumes
         self.recipe = recipe.to_yaml()
+        self.revision = recipe.model.revision
         self.lock = FileLock(path / LOCK, timeout=0)
 
     @classmethod
@@ -131,13 +133,11 @@ class RunFolder:
             file.parent.mkdir(exist_ok=True)
             file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
 
-    def save(self, *parts: Any) -> Path:
+    def save(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> Path:
         """Save a model and its tokenizer as plain transformers or peft loads them; gives their folder."""
         artefact = self.path / "model"
         if self.writes:
-            with quiet():
-                for part in parts:
-                    part.save_pretrained(artefact)
+            artefacts.save(model, tokenizer, artefact, self.revision)
             for file in artefact.iterdir():
                 # safetensors writes for the owner alone; a model has the permissions of the files beside it
                 file.chmod((self.path / "recipe.yaml").stat().st_mode)

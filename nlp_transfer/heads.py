@@ -132,6 +132,7 @@ def load_with_head(
     config = PooledConfig(backbone_config=base.model.config, pooling=pooling, **values)
     config.pad_token_id = base.model.config.get_text_config().pad_token_id
     model = PooledClassifier(config, base.model)
+    model.name_or_path = base.model.name_or_path
     kept = {name for name, _ in model.named_parameters()}
     new = {f"backbone.{name}" for name in base.head} & kept
     return LoadedModel(model, tuple(sorted(new | {"classifier.weight", "classifier.bias"})))

@@ -18,7 +18,7 @@ from nlp_transfer import members, methods, tasks
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import described
-from nlp_transfer.errors import RequestError, did_you_mean
+from nlp_transfer.errors import RequestError, did_you_mean, listing
 from nlp_transfer.flags import Values, flags, merge, read_yaml, sections, words
 from nlp_transfer.heads import HeadSettings, settled
 from nlp_transfer.methods import Method
@@ -45,6 +45,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise RequestError(f"seed is {self.seed}: expected a whole number, 0 or more and below 2**32.")
+        if self.model.from_scratch and not self.method.from_scratch:
+            able = [name for name in methods.names() if methods.find(name).from_scratch]
+            raise RequestError(
+                f"model.from_scratch: the method {self.method.name} would leave random weights as they are. Expected "
+                f"--method {listing(able)}."
+            )
 
     @classmethod
     def make(cls, **parts: Any) -> Recipe:
@@ -196,7 +202,7 @@ def _checked(values: Values) -> Recipe:
         for name, value in values.get(section, {}).items():
             if name not in choices:
                 raise RequestError(f'{section} has no setting "{name}". {did_you_mean(str(name), choices)}')
-            if name in settings and settings[name].type.startswith("tuple[str"):
+            if name in settings and "tuple[" in settings[name].type:
                 values[section][name] = words(value)
             if name in settings and value is None and not {"None", "Any"} & set(settings[name].type.split(" | ")):
                 raise _refused(section, settings[name], None)
@@ -237,6 +243,7 @@ def _refused(section: str, setting: members.Setting, value: Any) -> RequestError
         "float": "a number",
         "bool": "true or false",
         "tuple[str, ...]": "words with commas",
+        "tuple[int, ...]": "whole numbers with commas",
     }
     hints["dict[str, float]"] = "a number per name"
     kind = " or ".join(hints.get(part, part) for part in setting.type.split(" | ")).replace("None", "null")

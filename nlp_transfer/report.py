@@ -18,8 +18,10 @@ SCHEMA = 1
 
 def parameters(before: int, model: nn.Module, artefact: Path) -> dict[str, int]:
     """Counts of a model's weights: all, those that learn, those that the method added, and bytes of the saved artefact."""
-    counts = [parameter.numel() for parameter in model.parameters()]
-    learning = [parameter.numel() for parameter in model.parameters() if parameter.requires_grad]
+    # peft keeps the head as it was beside the one that learns
+    own = [parameter for name, parameter in model.named_parameters() if ".original_module." not in name]
+    counts = [parameter.numel() for parameter in own]
+    learning = [parameter.numel() for parameter in own if parameter.requires_grad]
     return {
         "total": sum(counts),
         "trainable": sum(learning),

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from nlp_transfer import tasks
-from nlp_transfer.backbone import refuse_pickles
+from nlp_transfer import artefacts, tasks
 from nlp_transfer.data import files, writers
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
@@ -25,7 +23,7 @@ from nlp_transfer.environment import processes
 from nlp_transfer.errors import RequestError
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
-from nlp_transfer.quiet import quiet
+from nlp_transfer.recipe import Recipe
 from nlp_transfer.tasks import Task
 
 BATCH = 64
@@ -67,14 +65,10 @@ class Run:
         return AutoTokenizer.from_pretrained(self.artefact, local_files_only=True, trust_remote_code=False)
 
     @cached_property
-    def model(self) -> PreTrainedModel:
+    def model(self) -> Any:
         """The model in fp32, on the device at hand, ready to predict."""
-        refuse_pickles(self.artefact)
-        auto_class, _ = self.task.head()
-        with quiet():
-            model = auto_class.from_pretrained(
-                self.artefact, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
+        recipe = Recipe.read(self.folder / "recipe.yaml")
+        model = artefacts.load(self.artefact, self.task, recipe, self.report.get("backbone", {}).get("sha256"))
         return model.to(processes().device).eval()
 
     def predict(self, texts: Any, batch_size: int = BATCH, columns: Mapping[str, str] | None = None) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from nlp_transfer import members
+from nlp_transfer.errors import RequestError
 from nlp_transfer.training.loop import decay_groups
 from nlp_transfer.training.settings import TrainSettings
 
@@ -24,6 +25,8 @@ class Method(ABC):
 
     default_learning_rate: ClassVar[float]
     """Peak learning rate when `train.learning_rate` is not given, so that one recipe serves all methods."""
+    from_scratch: ClassVar[bool] = False
+    """Whether it can train a model that knows nothing yet; the others would leave random weights as they are."""
     encoder_pooling: ClassVar[str] = "own"
     """What `head.pooling auto` means on an encoder; on a decoder it is always the architecture's own."""
 
@@ -65,6 +68,16 @@ def freeze_all_but(model: nn.Module, learning: Sequence[str]) -> nn.Module:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
     return model
+
+
+def refuse(wrong: bool, message: str) -> None:
+    """Refuse a setting that no model could have.
+
+    Raises:
+        RequestError: with the message, if it is wrong.
+    """
+    if wrong:
+        raise RequestError(message)
 
 
 def names() -> list[str]:

@@ -16,6 +16,7 @@ class Full(Method):
     """Every weight learns: the strongest method where there is data and memory for it (Howard and Ruder 2018, Devlin 2019)."""
 
     default_learning_rate: ClassVar[float] = 1e-4
+    from_scratch: ClassVar[bool] = True
 
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:  # noqa: ARG002
         """Let every weight learn."""

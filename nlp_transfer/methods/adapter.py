@@ -1,0 +1,75 @@
+"""Bottleneck adapters: small networks put into every block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from nlp_transfer.adapters import BottleneckConfig
+from nlp_transfer.architectures import frozen_from_below
+from nlp_transfer.errors import RequestError
+from nlp_transfer.methods import Method
+from nlp_transfer.tuners import wrapped
+
+
+@dataclass(frozen=True)
+class Adapter(Method):
+    """A down projection, an activation and an up projection in every block learn (Houlsby 2019, Pfeiffer 2021, He 2022)."""
+
+    default_learning_rate: ClassVar[float] = 1e-3
+
+    placement: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
+    """`houlsby`: after attention and after the feed-forward; `pfeiffer`: after the feed-forward; `parallel`: beside it."""
+    reduction_factor: float | None = None
+    """Width of the model over that of the bottleneck; unset: 16, unless bottleneck_size is given."""
+    bottleneck_size: int | None = None
+    """Width of the bottleneck, in place of reduction_factor."""
+    activation: str | None = None
+    """By its name in transformers; unset: swish for `houlsby`, relu for the others."""
+    scale: float | Literal["learned"] | None = None
+    """Factor of what an adapter adds, or `learned`; unset: 4 for `parallel`, 1 for the others."""
+    dropout: float = 0.0
+    """Dropout after the activation."""
+    layers: tuple[int, ...] | None = None
+    """Blocks with adapters, counted from 0 at the bottom; unset: all. Below the lowest no backward pass runs (AdapterDrop,
+    Rücklé 2021)."""
+
+    def __post_init__(self) -> None:
+        self._config()
+
+    def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
+        """Put the adapters in.
+
+        Raises:
+            RequestError: for an architecture whose parts are not known, or a block that is not there.
+        """
+        return wrapped(model, self._config(), head)
+
+    def frozen_blocks(self, model: nn.Module) -> int:
+        """The blocks below the lowest adapter."""
+        return frozen_from_below(model)
+
+    def merge(self, model: nn.Module) -> nn.Module:  # noqa: ARG002
+        """Not possible: an activation stands between the projections.
+
+        Raises:
+            RequestError: always, with what to do instead.
+        """
+        raise RequestError(
+            "adapters cannot be merged: each has an activation between its projections, so no linear computes the same. Use the "
+            "run as it is (load_run, or peft after `import nlp_transfer`), or train with --method lora."
+        )
+
+    def _config(self) -> BottleneckConfig:
+        return BottleneckConfig(
+            placement=self.placement,
+            reduction_factor=self.reduction_factor,
+            bottleneck_size=self.bottleneck_size,
+            activation=self.activation,
+            scale=self.scale,
+            dropout=self.dropout,
+            layers=None if self.layers is None else list(self.layers),
+        )
