@@ -39,7 +39,7 @@ def __dir__() -> list[str]:
 # the Auto classes learn our model type when somebody first loads them: importing this package stays instant
 @when_imported("transformers.models.auto.modeling_auto")
 def _register_classifier(_: ModuleType) -> None:
-    importlib.import_module("nlp_transfer.heads")
+    importlib.import_module("nlp_transfer.pooled")
 
 
 # so does PEFT learn our tuner

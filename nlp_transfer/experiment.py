@@ -171,6 +171,7 @@ def _train(
         outputs = outputs_of(prepared, features["validation"], settings.batch_size, engine.autocast(), stop.check)
         return task.score(task.decode(outputs, features["validation"].columns, validation), validation)
 
+    features = {name: features[name] for name in ("train", "validation")}
     clock = time.perf_counter()
     with show.counting("frozen part", sum(map(len, features.values()))) as count:
         once = Once(engine.autocast, folder.path, stop.check, count)

@@ -36,7 +36,7 @@ def wrapped(model: nn.Module, config: Any, head: Sequence[str]) -> PeftModel:
     config.task_type = kinds[0] if kinds else None
     config.modules_to_save = head_modules(model, head)
     with quiet():
-        return get_peft_model(model, config)  # type: ignore[arg-type,return-value]
+        return get_peft_model(model, config)
 
 
 def head_modules(model: nn.Module, head: Iterable[str]) -> list[str]:

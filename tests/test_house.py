@@ -28,7 +28,7 @@ LAYERS = (
     ("standin", "tuners"),
     ("heads", "adapters"),
     ("metrics", "training", "backbone"),
-    ("environment", "flags", "samples", "members", "quiet", "architectures"),
+    ("pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
     ("errors",),
 )
 """From the top down: a layer imports those below it, and members of one layer never import each other."""

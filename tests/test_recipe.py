@@ -14,8 +14,9 @@ from nlp_transfer import methods, tasks
 from nlp_transfer.backbone import ModelSettings
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.errors import RequestError
-from nlp_transfer.heads import HeadSettings, PooledConfig
+from nlp_transfer.heads import HeadSettings
 from nlp_transfer.methods.full import Full
+from nlp_transfer.pooled import PooledConfig
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.tasks.sentiment import Sentiment

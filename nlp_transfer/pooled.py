@@ -1,0 +1,93 @@
+"""The classifier that pools otherwise than its backbone does; registered with the Auto classes.
+
+It imports nothing of this project: it is loaded in the middle of the import of transformers' own Auto classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.configuration_utils import SubConfigSpec
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class PooledConfig(PreTrainedConfig):
+    """Configuration of a `PooledClassifier`: the backbone's own, and the pooling."""
+
+    model_type = "nlp_transfer_pooled"
+    sub_configs_defaults: ClassVar = {"backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    pooling: str = "mean"
+    classifier_dropout: float = 0.1
+
+
+class PooledClassifier(PreTrainedModel):
+    """A classifier that pools `cls`, `mean` or `last`, whatever its backbone's own classifier does.
+
+    It has a model type of its own, so that plain transformers refuses it loudly instead of misreading it; after
+    `import nlp_transfer` the Auto classes load it.
+    """
+
+    config_class = PooledConfig
+    base_model_prefix = "backbone"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+
+    def __init__(self, config: PooledConfig, backbone: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        assert isinstance(config.backbone_config, PreTrainedConfig)
+        self.backbone = backbone if backbone is not None else AutoModel.from_config(config.backbone_config)
+        if "pooler" in dict(self.backbone.named_children()):
+            # unused weights would neither learn nor belong in the file
+            self.backbone.pooler = None
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        width: int = config.backbone_config.get_text_config().hidden_size
+        self.classifier = nn.Linear(width, int(config.num_labels or 2))
+        if backbone is None:
+            self.post_init()
+        else:
+            self.classifier.weight.data.normal_(0.0, 0.02)
+            self.classifier.bias.data.zero_()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **inputs: Any,
+    ) -> SequenceClassifierOutput:
+        """Logits (rows, labels) for token ids (rows, tokens) padded on the right; a loss too if labels are given."""
+        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
+        if attention_mask is None:
+            attention_mask = torch.ones(states.shape[:2], device=states.device)
+        logits = self.classifier(self.dropout(pool(states, attention_mask, self.config.pooling)))
+        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """One vector per row: states (rows, tokens, width) and mask (rows, tokens) to (rows, width)."""
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "last":
+        last = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(1)
+        return states[torch.arange(len(states), device=states.device), last]
+    weights = mask.to(states.dtype).unsqueeze(-1)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+# the Auto classes load a saved PooledClassifier by its model type
+AutoConfig.register(PooledConfig.model_type, PooledConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(PooledConfig, PooledClassifier, exist_ok=True)

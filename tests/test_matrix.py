@@ -1,0 +1,191 @@
+"""Every method on every task and family: what each promises, kept by all."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import set_seed
+
+from nlp_transfer import artefacts, methods, samples, tasks
+from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.data.batches import Features
+from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.data.splits import Data, load
+from nlp_transfer.errors import RequestError
+from nlp_transfer.heads import HeadSettings, load_with_head
+from nlp_transfer.recipe import Recipe
+from nlp_transfer.training.batch import Batch
+from nlp_transfer.training.loop import Loop
+from nlp_transfer.training.precision import accelerator
+from nlp_transfer.training.settings import TrainSettings
+from tests.matrix import UNSUPPORTED, WIDER, Cell, backbones, cells
+from tests.training.test_loop import InOrder
+
+ROWS = 8
+STEPS = TrainSettings(
+    precision="fp32", epochs=3, batch_size=ROWS, learning_rate=1e-2, weight_decay=0.0, warmup=0.0, schedule="constant"
+)
+
+READER = """
+import sys
+import nlp_transfer
+from pathlib import Path
+import torch
+from safetensors.torch import load_file, save_file
+from nlp_transfer import artefacts, tasks
+from nlp_transfer.recipe import Recipe
+import json
+
+root, answers = Path(sys.argv[1]), {}
+with torch.no_grad():
+    for folder in sorted(path.parent for path in root.glob("*/rows.safetensors")):
+        task = tasks.from_json(json.loads((folder / "task.json").read_text()))
+        model = artefacts.load(folder / "model", task, Recipe.read(folder / "recipe.yaml")).eval()
+        answers[folder.name] = model(**load_file(folder / "rows.safetensors")).logits
+save_file(answers, root / "answers.safetensors")
+"""
+
+
+@cache
+def data(task: str) -> Data:
+    return load(DataSettings(str(samples.path(task))), {}, tasks.find(task)(), seed=0)
+
+
+@dataclass
+class Made:
+    """A cell's parts."""
+
+    cell: Cell
+    recipe: Recipe
+    model: Any
+    head: tuple[str, ...]
+    features: Features
+
+    @classmethod
+    def of(cls, cell: Cell, folder: Path) -> Made:
+        found = data(cell.task)
+        method = methods.find(cell.method)(**{**WIDER.get(cell.method, {}), **cell.settings})
+        settings, pooling = ModelSettings(str(folder)), HeadSettings(cell.pooling)  # type: ignore[arg-type]
+        recipe = Recipe(tasks.find(cell.task)(), DataSettings("rows.csv"), settings, method, head=pooling)
+        backbone = Backbone.find(settings)
+        set_seed(0)
+        loaded = load_with_head(backbone, *found.task.head(), cell.pooling, dropout=0.0)
+        model = method.apply(loaded.model, loaded.head)
+        rows = found.splits["train"].rows.select(range(ROWS))
+        return cls(cell, recipe, model, loaded.head, Features.of(rows, found.task, backbone.tokenizer()))
+
+    @property
+    def batch(self) -> Batch:
+        return self.features.fetch(np.arange(ROWS))
+
+    def logits(self, model: Any) -> torch.Tensor:
+        with torch.no_grad():
+            return model.eval()(**self.batch.inputs).logits
+
+    def loop(self, settings: TrainSettings) -> Loop:
+        groups = self.recipe.method.parameter_groups(self.model, settings)
+        engine = accelerator(settings.precision)
+        return Loop(
+            self.model, groups, InOrder(ROWS, ROWS), self.features.fetch, self.features.task.loss, settings, engine
+        )
+
+
+def check(made: Made, folder: Path) -> None:
+    """All that a cell promises; its artefact is left for another process."""
+    model = made.model
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if isinstance(model, PeftModel):
+        declared = {name for name in learning if model.base_model.prefix in name}
+        assert declared, "the tuner put nothing in"
+        head = {
+            name.replace("modules_to_save.default.", "").removeprefix("base_model.model.")
+            for name in learning - declared
+        }
+        assert head == set(made.head), "besides the tuner the head learns, and nothing else"
+    else:
+        assert set(made.head) <= learning, "the head learns"
+
+    before, losses = copy.deepcopy(model.state_dict()), []
+    for step in made.loop(STEPS):
+        losses.append(float(step.loss))
+        if step.number == 2:
+            state = model.state_dict()
+            moved = {name for name in state if not torch.equal(state[name], before[name])}
+            assert moved == learning, f"moved or not as it should be: {sorted(moved ^ learning)[:5]}"
+    assert losses[-1] < losses[0], f"three steps lower the loss: {losses}"
+
+    artefacts.save(model, made.features.tokenizer, folder / "model", None)
+    (folder / "task.json").write_text(json.dumps(made.features.task.to_json()), encoding="utf-8")
+    (folder / "recipe.yaml").write_text(made.recipe.to_yaml(), encoding="utf-8")
+    save_file(dict(made.batch.inputs), folder / "rows.safetensors")
+    logits = made.logits(model)
+    save_file({"logits": logits}, folder / "logits.safetensors")
+
+    try:
+        merged = made.recipe.method.merge(copy.deepcopy(model))
+    except RequestError as error:
+        if "cannot be merged" not in str(error):
+            raise
+    else:
+        assert not isinstance(merged, PeftModel)
+        torch.testing.assert_close(made.logits(merged), logits, atol=1e-5, rtol=0)
+
+    bf16 = TrainSettings(precision="bf16", max_steps=1, batch_size=ROWS, learning_rate=1e-3)
+    assert all(torch.isfinite(step.loss) for step in made.loop(bf16))
+
+
+def test_every_cell_keeps_its_promises_and_is_the_same_in_another_process(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folders, root = backbones(tmp_path_factory.mktemp("backbones")), tmp_path_factory.mktemp("cells")
+    failed, kept, refused = {}, {}, []
+    for number, cell in enumerate(cells()):
+        folder = root / f"{number:04d}"
+        try:
+            made = Made.of(cell, folders[cell.family])
+            assert cell.reason is None, f"expected a refusal: {cell.reason}"
+            check(made, folder)
+            kept[folder.name] = cell
+        except RequestError as error:
+            if cell.reason is None or cell.reason not in str(error):
+                failed[str(cell)] = f"refused: {error}"
+            refused.append(cell)
+        except Exception as error:
+            failed[str(cell)] = f"{type(error).__name__}: {error}"
+    if failed:
+        pytest.fail("\n".join(f"{cell}: {reason}" for cell, reason in failed.items()))
+
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", READER, str(root)], check=True, env=environment)
+    answers = load_file(root / "answers.safetensors")
+    assert answers.keys() == kept.keys()
+    for name, cell in kept.items():
+        expected = load_file(root / name / "logits.safetensors")["logits"]
+        # pissa takes the singular values of the backbone again when it is loaded
+        tolerance = 1e-5 if "pissa" in cell.way else 1e-6
+        torch.testing.assert_close(
+            answers[name], expected, atol=tolerance, rtol=0, msg=lambda text, c=cell: f"{c}: {text}"
+        )
+    assert len(kept) >= 250
+    assert len(refused) == sum(cell.reason is not None for cell in cells())
+
+
+def test_what_is_not_supported_stands_in_the_docs() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "methods.md").read_text(encoding="utf-8")
+    for (way, family), reason in UNSUPPORTED.items():
+        assert family in page
+        assert way.split()[0] in page
+        assert reason in page
