@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
-import io
+import itertools
 import json
 import sys
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow
 import pyarrow.parquet
 
+from nlp_transfer.data.decoding import decoded, opened
 from nlp_transfer.errors import RequestError, listing
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -62,8 +60,8 @@ def read(path: Path) -> Table:
             f"{path} has an ending that says nothing about its form: expected {listing(SUFFIXES)}, or .gz."
         )
     try:
-        content = _content(path)
-        table = _parquet(path, content) if kind == ".parquet" else _texts(path, kind, _decoded(path, content))
+        with opened(path) as (content, _):
+            table = _parquet(path, content.read()) if kind == ".parquet" else _table(str(path), kind, content)
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not table.places:
@@ -71,46 +69,48 @@ def read(path: Path) -> Table:
     return table
 
 
-def _content(path: Path) -> bytes:
-    content = path.read_bytes()
-    if path.suffix.lower() == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise RequestError(f"{path} ends in .gz but is no complete gzip file: {error}.") from error
-    return content
+def unit(kind: str) -> str:
+    """What places count in files of this form."""
+    return "row" if kind in (".json", ".parquet") else "line"
 
 
-def _decoded(path: Path, content: bytes) -> str:
-    """Text from bytes: UTF-8, or UTF-16 and UTF-32 where a byte order mark says so."""
-    encoding = "utf-8-sig"
-    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        encoding = "utf-32"
-    elif content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise RequestError(
-            f"{path}, line {line}: byte {content[error.start]:#04x} is not {encoding.removesuffix('-sig').upper()}. "
-            "Save the file as UTF-8."
-        ) from error
+def records(origin: str, kind: str, content: BinaryIO, bad: list[tuple[int, str]]) -> Iterator[Record]:
+    """The records of a text file, one after another, each with its place; of a `.json` file only once it is read whole.
+
+    Args:
+        origin: what messages call the file.
+        kind: its form, as `form` gives it; not Parquet.
+        content: its bytes.
+        bad: rows that cannot be read, with their places; added to.
+
+    Raises:
+        RequestError: for a file that is empty, of an unknown encoding, or broken.
+    """
+    # in JSON lines a text may hold other line separators
+    with decoded(origin, content, newline="\n" if kind in (".jsonl", ".ndjson") else "") as text:
+        head = []
+        for line in text:
+            head.append(line)
+            if line.strip():
+                break
+        else:
+            raise RequestError(f"{origin} is empty.")
+        lines = itertools.chain(head, text)
+        if kind in (".csv", ".tsv"):
+            # spreadsheets of many countries write semicolons into a .csv
+            marks = "\t" if kind == ".tsv" else ",;\t"
+            yield from _csv(origin, lines, max(marks, key=lambda mark: (head[-1].count(mark), mark == ",")), bad)
+        elif kind == ".json":
+            yield from _json(origin, "".join(lines), bad)
+        else:
+            yield from _json_lines(lines, bad)
 
 
-def _texts(path: Path, kind: str, text: str) -> Table:
-    if not text.strip():
-        raise RequestError(f"{path} is empty.")
+def _table(origin: str, kind: str, content: BinaryIO) -> Table:
     bad: list[tuple[int, str]] = []
-    if kind in (".csv", ".tsv"):
-        records, unit = _csv(path, text, "\t" if kind == ".tsv" else None, bad), "line"
-    elif kind == ".json":
-        records, unit = _json(path, text, bad), "row"
-    else:
-        records, unit = _json_lines(text, bad), "line"
     columns: dict[str, list[Any]] = {}
     places: list[int] = []
-    for place, record in records:
+    for place, record in records(origin, kind, content, bad):
         for name in record:
             if name not in columns:
                 columns[name] = [None] * len(places)
@@ -118,17 +118,13 @@ def _texts(path: Path, kind: str, text: str) -> Table:
             cells.append(record.get(name))
         places.append(place)
     if bad and not places:
-        raise RequestError(f"{path}, {unit} {bad[0][0]}: {bad[0][1]}. No row of this file can be read.")
-    return Table(str(path), unit, columns, places, bad)
+        raise RequestError(f"{origin}, {unit(kind)} {bad[0][0]}: {bad[0][1]}. No row of this file can be read.")
+    return Table(origin, unit(kind), columns, places, bad)
 
 
-def _csv(path: Path, text: str, delimiter: str | None, bad: list[tuple[int, str]]) -> Iterator[Record]:
+def _csv(origin: str, lines: Iterable[str], delimiter: str, bad: list[tuple[int, str]]) -> Iterator[Record]:
     csv.field_size_limit(sys.maxsize)
-    head = text.lstrip("\r\n").splitlines()[0]
-    if delimiter is None:
-        # spreadsheets of many countries write semicolons into a .csv
-        delimiter = max(",;\t", key=lambda mark: (head.count(mark), mark == ","))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     names: list[str] | None = None
     line = 1
     try:
@@ -139,28 +135,28 @@ def _csv(path: Path, text: str, delimiter: str | None, bad: list[tuple[int, str]
             if names is None:
                 names = [name.strip() for name in cells]
                 if repeated := {name for name in names if names.count(name) > 1}:
-                    raise RequestError(f"{path}, line {place}: the header names {listing(sorted(repeated))} twice.")
+                    raise RequestError(f"{origin}, line {place}: the header names {listing(sorted(repeated))} twice.")
             elif len(cells) != len(names):
                 bad.append((place, f"{len(cells)} cells where the header has {len(names)}"))
             else:
                 yield place, dict(zip(names, cells, strict=True))
     except csv.Error as error:
         reason = "a quote is opened and never closed" if "unexpected end of data" in str(error) else str(error)
-        raise RequestError(f"{path}, line {line}: {reason}.") from error
+        raise RequestError(f"{origin}, line {line}: {reason}.") from error
 
 
-def _json(path: Path, text: str, bad: list[tuple[int, str]]) -> Iterator[Record]:
+def _json(origin: str, text: str, bad: list[tuple[int, str]]) -> Iterator[Record]:
     try:
         rows = json.loads(text)
     except json.JSONDecodeError as error:
         hint = " For one object per line, name the file .jsonl." if error.msg == "Extra data" else ""
-        raise RequestError(f"{path}, line {error.lineno}: broken JSON: {error.msg}.{hint}") from error
+        raise RequestError(f"{origin}, line {error.lineno}: broken JSON: {error.msg}.{hint}") from error
     except ValueError as error:  # a number of thousands of digits
-        raise RequestError(f"{path}: broken JSON: {error}.") from error
+        raise RequestError(f"{origin}: broken JSON: {error}.") from error
     except RecursionError as error:
-        raise RequestError(f"{path}: JSON nested too deeply to be rows.") from error
+        raise RequestError(f"{origin}: JSON nested too deeply to be rows.") from error
     if not isinstance(rows, list):
-        raise RequestError(f"{path} holds one JSON {type(rows).__name__}: expected a list of objects, one per row.")
+        raise RequestError(f"{origin} holds one JSON {type(rows).__name__}: expected a list of objects, one per row.")
     for i, row in enumerate(rows, 1):
         if isinstance(row, dict):
             yield i, row
@@ -168,9 +164,8 @@ def _json(path: Path, text: str, bad: list[tuple[int, str]]) -> Iterator[Record]
             bad.append((i, f"a JSON {type(row).__name__} where an object is expected"))
 
 
-def _json_lines(text: str, bad: list[tuple[int, str]]) -> Iterator[Record]:
-    # not splitlines(): a text may hold line separators of Unicode
-    for i, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+def _json_lines(lines: Iterable[str], bad: list[tuple[int, str]]) -> Iterator[Record]:
+    for i, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
