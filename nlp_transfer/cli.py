@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nlp_transfer import __version__
-from nlp_transfer.errors import RequestError, Stopped, TrainingError, did_you_mean
+from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean
 
 USAGE = """nlp-transfer: adapt pre-trained language models to your task.
 
@@ -19,7 +19,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
   nlp-transfer train    --output runs/reviews --resume      go on with a run that was stopped
   nlp-transfer evaluate RUN --data test.csv [--output scores.json]
   nlp-transfer predict  RUN "a text" "another"
-  nlp-transfer predict  RUN --input new.csv --output answers.csv
+  nlp-transfer predict  RUN --input new.csv --output answers.csv       - is standard input or output
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
   nlp-transfer doctor                                       device, precision, versions, what is missing
   nlp-transfer demo     [--task T]                          the main job on the shipped samples, without a network
@@ -50,7 +50,7 @@ def status_of(job: Callable[[], Any]) -> int:
     except Stopped as stopped:
         print(f"nlp-transfer: {stopped}", file=sys.stderr)
         return 3
-    except TrainingError as error:
+    except (Interrupted, TrainingError) as error:
         print(f"nlp-transfer: {error}", file=sys.stderr)
         return 1
     except SystemExit as end:
@@ -124,24 +124,39 @@ def _predict(words: list[str]) -> None:
     parser = _parser("predict", "Answer texts, or the rows of a file.")
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("texts", nargs="*", help="texts to answer")
-    parser.add_argument("--input", type=Path, help="file of rows to answer")
+    parser.add_argument("--input", help="file of rows to answer, or - for standard input")
     parser.add_argument(
-        "--output", type=Path, help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet)"
+        "--output", help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet), or - for standard output"
     )
+    parser.add_argument(
+        "--form",
+        choices=["csv", "tsv", "jsonl", "parquet"],
+        help="form of standard input and output; unset: that of the file at the other end if it is text, else csv",
+    )
+    parser.add_argument("--batch_size", type=_count, default=64, help="rows that the model reads at once")
     options, columns = _parsed(parser, words)
     if bool(options.texts) == bool(options.input):
         raise RequestError("predict takes texts, or --input FILE: exactly one of the two.")
     if bool(options.input) != bool(options.output):
         raise RequestError("--input and --output go together: rows in, rows with answers out.")
-    from nlp_transfer.runs import load_run, predict_file
+    from nlp_transfer.predicting import predict_file
+    from nlp_transfer.runs import load_run
 
     run = load_run(options.run)
     if options.input:
-        rows = predict_file(run, options.input, options.output, columns)
-        print(f"{rows} rows written to {options.output}", file=sys.stderr)
+        size = options.batch_size
+        done = predict_file(run, options.input, options.output, columns, form=options.form, batch_size=size)
+        place = "standard output" if options.output == "-" else options.output
+        print(f"{done.rows} rows written to {place} ({done.rows_per_second:,.0f} rows/s)", file=sys.stderr)
         return
-    for text, answer in zip(options.texts, run.predict(list(options.texts)), strict=True):
+    for text, answer in zip(options.texts, run.predict(list(options.texts), options.batch_size), strict=True):
         print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
+
+
+def _count(word: str) -> int:
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word} is no whole number above 0")
+    return int(word)
 
 
 def _list(words: list[str]) -> None:

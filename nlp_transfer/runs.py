@@ -17,7 +17,6 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_transfer import tasks
 from nlp_transfer.backbone import refuse_pickles
-from nlp_transfer.data import files, writers
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.splits import load_one
@@ -190,21 +189,3 @@ def predictions(judgement: Judgement, split: Split, task: Task) -> list[dict[str
             {"place": row[PLACE], **asdict(answer), "gold": next(iter(gold.values())) if len(gold) == 1 else gold}
         )
     return lines
-
-
-def predict_file(run: Run, source: Path, target: Path, columns: Mapping[str, str] | None = None) -> int:
-    """Answer the rows of a file into another, with all their columns and the answer's; gives the number of rows.
-
-    A column of the answer whose name the file has already is called `predicted_...`.
-
-    Raises:
-        RequestError: as `predict`, and where the target cannot be written.
-    """
-    writers.check(target)
-    table = files.read(source)
-    answers = run.predict(source, columns=columns)
-    cells = [answer.cells() for answer in answers]
-    added = {name: [cell[name] for cell in cells] for name in cells[0]}
-    named = {f"predicted_{name}" if name in table.columns else name: values for name, values in added.items()}
-    writers.write(target, {**table.columns, **named})
-    return len(answers)

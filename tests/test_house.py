@@ -19,7 +19,7 @@ LAYERS = (
     ("cli",),
     ("demo", "catalogue"),
     ("comparison",),
-    ("experiment",),
+    ("experiment", "predicting"),
     ("runs", "folder", "progress"),
     ("report",),
     ("recipe", "evaluation"),

@@ -13,6 +13,7 @@ import numpy as np
 from datasets import Dataset
 
 from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns
+from nlp_transfer.data.files import Table
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single, tables
 from nlp_transfer.errors import RequestError, RowError
@@ -107,12 +108,20 @@ def load_one(
         RequestError: as `load`.
     """
     table = single(source)
+    chosen = likely_columns(table, task, answers, columns, remembered)
+    split = checked(table, chosen, task, skip_bad_rows=None, warnings=warnings)
+    with quiet():
+        return read(task, split, warnings) if answers else split
+
+
+def likely_columns(
+    table: Table, task: Task, answers: bool, columns: Mapping[str, str], remembered: Mapping[str, str]
+) -> dict[str, str]:
+    """From the names of the columns that a fitted task needs to a table's; all but `table` as in `load_one`."""
     needed = [name for name in task.columns if answers or name not in task.answer_columns]
     likely = {name: column for name, column in remembered.items() if name in needed and column in table.columns}
     chosen = choose_columns(table, {**likely, **columns}, task, needed)
-    split = checked(table, {name: chosen[name] for name in needed}, task, skip_bad_rows=None, warnings=warnings)
-    with quiet():
-        return read(task, split, warnings) if answers else split
+    return {name: chosen[name] for name in needed}
 
 
 def read(task: Task, split: Split, warnings: list[str]) -> Split:
