@@ -17,7 +17,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
                         [--columns.text review] [--columns.label stars] [--output runs/reviews] [--overwrite]
                         [--config recipe.yaml]              every setting: nlp-transfer train --task sentiment --help
   nlp-transfer train    --output runs/reviews --resume      go on with a run that was stopped
-  nlp-transfer evaluate RUN --data test.csv [--output scores.json]
+  nlp-transfer evaluate RUN [RUN ...] --data test.csv [--output scores.json] [--errors wrong.csv]
   nlp-transfer predict  RUN "a text" "another"
   nlp-transfer predict  RUN --input new.csv --output answers.csv       - is standard input or output
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
@@ -103,21 +103,36 @@ def _train(words: list[str]) -> None:
 
 
 def _evaluate(words: list[str]) -> None:
-    parser = _parser("evaluate", "Judge a run on rows with answers.")
-    parser.add_argument("run", help="folder of a finished run")
+    parser = _parser("evaluate", "Judge a run, or several side by side, on rows with answers.")
+    parser.add_argument("runs", nargs="+", metavar="run", help="folder of a finished run")
     parser.add_argument("--data", required=True, help="file or data set with answers")
     parser.add_argument("--output", type=Path, help="JSON file for scores, intervals and details")
+    parser.add_argument(
+        "--errors", type=Path, help="file for the rows answered wrongly, the surest first (one run; as in predict)"
+    )
+    parser.add_argument("--batch_size", type=_count, default=64, help="rows that the model reads at once")
     options, columns = _parsed(parser, words)
+    if options.errors and len(options.runs) > 1:
+        raise RequestError("--errors writes the wrong answers of one run: name one.")
+    from nlp_transfer.data import writers
+    from nlp_transfer.judging import evaluate_runs, scores_file, write_errors
     from nlp_transfer.report import write_json
-    from nlp_transfer.runs import load_run
 
-    judgement = load_run(options.run).evaluate(options.data, columns=columns)
-    for warning in judgement.warnings:
+    if options.errors:
+        writers.check(options.errors)
+    judgements = evaluate_runs(options.runs, options.data, columns, options.batch_size)
+    for warning in dict.fromkeys(warning for judgement in judgements.values() for warning in judgement.warnings):
         print(f"warning: {warning}", file=sys.stderr)
-    _print_scores(judgement.scores, judgement.intervals, options.data)
+    if len(judgements) == 1:
+        judgement = next(iter(judgements.values()))
+        _print_scores(judgement.scores, judgement.intervals, options.data)
+        if options.errors:
+            wrong = write_errors(judgement, options.data, options.errors)
+            print(f"{wrong} of {len(judgement.answers)} rows are wrong: {options.errors}", file=sys.stderr)
+    else:
+        _print_side_by_side(judgements, options.data)
     if options.output:
-        names = ("scores", "intervals", "details", "warnings")
-        write_json(options.output, {name: getattr(judgement, name) for name in names})
+        write_json(options.output, scores_file(judgements, options.data))
 
 
 def _predict(words: list[str]) -> None:
@@ -235,6 +250,18 @@ def _print_scores(scores: Mapping[str, float], intervals: Mapping[str, Sequence[
     for name, value in scores.items():
         low, high = intervals[name]
         print(f"  {name.replace('_', ' '):<28} {value:.4f}   95 % {low:.4f} to {high:.4f}")
+
+
+def _print_side_by_side(judgements: Mapping[str, Any], title: str) -> None:
+    width = max(26, *(len(name) + 2 for name in judgements))
+    print(f"{title}, 95 % intervals in brackets:")
+    print(" " * 30 + "".join(f"{name:<{width}}" for name in judgements).rstrip())
+    for score in next(iter(judgements.values())).scores:
+        cells = []
+        for judgement in judgements.values():
+            low, high = judgement.intervals[score]
+            cells.append(f"{judgement.scores[score]:.4f} ({low:.4f} to {high:.4f})".ljust(width))
+        print(f"  {score.replace('_', ' '):<28}{''.join(cells)}".rstrip())
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def _answer(
             answers = _answers(run, stream, window, chosen, batch_size)
             if not shown.done:
                 names = fresh
-                renamed = {name: f"predicted_{name}" if name in names else name for name in answers[0]}
+                renamed = writers.beside(names, answers[0])
                 every = [*names, *renamed.values()]
                 write = stack.enter_context(writers.writing(target, kind, every, stream.types))
             elif fresh:

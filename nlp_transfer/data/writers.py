@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -44,6 +44,12 @@ def check(path: Path) -> str:
     if path.is_dir() or not path.parent.is_dir():
         raise RequestError(f"{path} cannot be written: it is a folder, or its folder does not exist.")
     return str(kind)
+
+
+def beside(names: Iterable[str], added: Iterable[str]) -> dict[str, str]:
+    """What added columns are called beside those of a file: as they are, or `predicted_...` where the name is taken."""
+    taken = set(names)
+    return {name: f"predicted_{name}" if name in taken else name for name in added}
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
 from nlp_transfer.tasks import Columns, Primary, Task, pad
+from nlp_transfer.temperature import best_temperature, uncalibrated
 from nlp_transfer.training.batch import Batch
 
 TEXT_NAMES = ("text", "sentence", "review", "content", "message", "comment", "tweet", "body", "document", "question")
@@ -76,8 +77,12 @@ class Classification(Task):
     class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
     """What a row counts in the loss, by its label: `balanced` (rare labels count more), or a number per label."""
 
+    calibration: Literal["none", "temperature"] = "none"
+    """Whether probabilities are made to match how often they are right: by a temperature, chosen on validation."""
+
     classes: tuple[str, ...] = field(default=(), metadata=FITTED)
     weights: tuple[float, ...] | None = field(default=None, metadata=FITTED)
+    temperature: float = field(default=1.0, metadata=FITTED)
 
     def fit(self, rows: Dataset) -> Self:
         """Learn the labels and what each counts in the loss."""
@@ -175,19 +180,32 @@ class Classification(Task):
         return torch.nn.functional.cross_entropy(logits, labels, weights, reduction="sum"), weights[labels].sum()
 
     def decode(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> list[Any]:  # noqa: ARG002
-        """The softmax of each row's logits."""
-        probabilities = torch.from_numpy(outputs).softmax(-1).numpy()
-        best = probabilities.argmax(1)
+        """The softmax of each row's logits, divided by the temperature, which changes no label."""
+        logits = torch.from_numpy(outputs)
+        if self.temperature != 1:
+            # doubles, so that `uncalibrated` gets back what was there
+            logits = logits.double() / self.temperature
+        probabilities = logits.softmax(-1).numpy()
+        best = outputs.argmax(1)
         return [
             Answer(self.classes[i], float(row[i]), dict(zip(self.classes, row.tolist(), strict=True)))
             for i, row in zip(best, probabilities, strict=True)
         ]
 
+    def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:  # noqa: ARG002
+        """The task with the temperature that makes the validation labels most probable (Guo et al. 2017), if asked for."""
+        if self.calibration == "none":
+            return self
+        return replace(self, temperature=best_temperature(outputs, self._numbers(rows)))
+
+    def _numbers(self, rows: Dataset) -> np.ndarray:
+        numbers = {name: i for i, name in enumerate(self.classes)}
+        return np.array([numbers[label] for label in rows["label"]])
+
     def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
         """Probabilities (rows, labels), and the true labels (rows,)."""
-        numbers = {name: i for i, name in enumerate(self.classes)}
         probabilities = np.array([list(answer.probabilities.values()) for answer in answers])
-        return {"probabilities": probabilities, "references": np.array([numbers[label] for label in rows["label"]])}
+        return {"probabilities": probabilities, "references": self._numbers(rows)}
 
     def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Accuracy, macro and weighted F1, Matthews correlation, expected calibration error."""
@@ -212,7 +230,17 @@ class Classification(Task):
             for name, row in zip(classes, columns, strict=True)
         }
         matrix = confusion_matrix(references, predictions, labels=classes).tolist()
-        return {"per_class": per_class, "confusion_matrix": {"labels": classes, "rows": matrix}}
+        found = {"per_class": per_class, "confusion_matrix": {"labels": classes, "rows": matrix}}
+        return found if self.calibration == "none" else {**found, "calibration": self._calibrated(answers, rows)}
+
+    def _calibrated(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, float]:
+        """The temperature, and the calibration error without it and with it."""
+        after, references = self.judged(answers, rows).values()
+        return {
+            "temperature": self.temperature,
+            "ece_before": expected_calibration_error(uncalibrated(after, self.temperature), references),
+            "ece_after": expected_calibration_error(after, references),
+        }
 
 
 def label_text(label: Any) -> str:
