@@ -253,7 +253,7 @@ def _print_scores(scores: Mapping[str, float], intervals: Mapping[str, Sequence[
 
 
 def _print_side_by_side(judgements: Mapping[str, Any], title: str) -> None:
-    width = max(26, *(len(name) + 2 for name in judgements))
+    width = max(30, *(len(name) + 2 for name in judgements))
     print(f"{title}, 95 % intervals in brackets:")
     print(" " * 30 + "".join(f"{name:<{width}}" for name in judgements).rstrip())
     for score in next(iter(judgements.values())).scores:

@@ -64,7 +64,7 @@ def test_several_runs_stand_side_by_side(
     assert lines[1].split() == ["one", "two"]
     for line, name in zip(lines[2:], written["runs"]["one"]["scores"], strict=True):
         assert line.strip().startswith(name.replace("_", " "))
-        for run, column in (("one", 30), ("two", 30 + 26)):
+        for run, column in (("one", 30), ("two", 30 + 30)):
             low, high = written["runs"][run]["intervals"][name]
             expected = f"{written['runs'][run]['scores'][name]:.4f} ({low:.4f} to {high:.4f})"
             assert line[column:].startswith(expected)
