@@ -11,11 +11,12 @@ from wrapt import when_imported
 if TYPE_CHECKING:
     from nlp_transfer.errors import RequestError
     from nlp_transfer.experiment import fine_tune
+    from nlp_transfer.predicting import predict_file
     from nlp_transfer.recipe import Recipe
     from nlp_transfer.runs import Run, load_run
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "RequestError", "Run", "fine_tune", "load_run"]
+__all__ = ["Recipe", "RequestError", "Run", "fine_tune", "load_run", "predict_file"]
 
 _HOMES = {
     "Recipe": "nlp_transfer.recipe",
@@ -23,6 +24,7 @@ _HOMES = {
     "Run": "nlp_transfer.runs",
     "fine_tune": "nlp_transfer.experiment",
     "load_run": "nlp_transfer.runs",
+    "predict_file": "nlp_transfer.predicting",
 }
 
 

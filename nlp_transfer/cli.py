@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nlp_transfer import __version__
-from nlp_transfer.errors import RequestError, Stopped, TrainingError, did_you_mean
+from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean
 
 USAGE = """nlp-transfer: adapt pre-trained language models to your task.
 
@@ -17,9 +17,9 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
                         [--columns.text review] [--columns.label stars] [--output runs/reviews] [--overwrite]
                         [--config recipe.yaml]              every setting: nlp-transfer train --task sentiment --help
   nlp-transfer train    --output runs/reviews --resume      go on with a run that was stopped
-  nlp-transfer evaluate RUN --data test.csv [--output scores.json]
+  nlp-transfer evaluate RUN [RUN ...] --data test.csv [--output scores.json] [--errors wrong.csv]
   nlp-transfer predict  RUN "a text" "another"
-  nlp-transfer predict  RUN --input new.csv --output answers.csv
+  nlp-transfer predict  RUN --input new.csv --output answers.csv       - is standard input or output
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
   nlp-transfer doctor                                       device, precision, versions, what is missing
   nlp-transfer demo     [--task T]                          the main job on the shipped samples, without a network
@@ -50,7 +50,7 @@ def status_of(job: Callable[[], Any]) -> int:
     except Stopped as stopped:
         print(f"nlp-transfer: {stopped}", file=sys.stderr)
         return 3
-    except TrainingError as error:
+    except (Interrupted, TrainingError) as error:
         print(f"nlp-transfer: {error}", file=sys.stderr)
         return 1
     except SystemExit as end:
@@ -98,50 +98,95 @@ def _train(words: list[str]) -> None:
 
     options = training(words)
     run = fine_tune(options.pop("recipe"), **options)
+    if not _speaks():
+        return
     _print_scores(run.scores["test"], run.report["intervals"]["test"], "test")
     print(f"{run.folder}")
 
 
 def _evaluate(words: list[str]) -> None:
-    parser = _parser("evaluate", "Judge a run on rows with answers.")
-    parser.add_argument("run", help="folder of a finished run")
+    parser = _parser("evaluate", "Judge a run, or several side by side, on rows with answers.")
+    parser.add_argument("runs", nargs="+", metavar="run", help="folder of a finished run")
     parser.add_argument("--data", required=True, help="file or data set with answers")
     parser.add_argument("--output", type=Path, help="JSON file for scores, intervals and details")
+    parser.add_argument(
+        "--errors", type=Path, help="file for the rows answered wrongly, the surest first (one run; as in predict)"
+    )
+    parser.add_argument("--batch_size", type=_count, default=64, help="rows that the model reads at once")
     options, columns = _parsed(parser, words)
+    if options.errors and len(options.runs) > 1:
+        raise RequestError("--errors writes the wrong answers of one run: name one.")
+    from nlp_transfer.data import writers
+    from nlp_transfer.data.sources import single
+    from nlp_transfer.judging import evaluate_runs, scores_file, write_errors
     from nlp_transfer.report import write_json
-    from nlp_transfer.runs import load_run
 
-    judgement = load_run(options.run).evaluate(options.data, columns=columns)
-    for warning in judgement.warnings:
+    if options.errors:
+        writers.check(options.errors)
+    rows = single(options.data)
+    judgements = evaluate_runs(options.runs, rows, columns, options.batch_size)
+    if not _speaks():
+        return
+    for warning in dict.fromkeys(warning for judgement in judgements.values() for warning in judgement.warnings):
         print(f"warning: {warning}", file=sys.stderr)
-    _print_scores(judgement.scores, judgement.intervals, options.data)
+    if len(judgements) == 1:
+        judgement = next(iter(judgements.values()))
+        _print_scores(judgement.scores, judgement.intervals, options.data)
+        if options.errors:
+            wrong = write_errors(judgement, rows, options.errors)
+            print(f"{wrong} of {len(judgement.answers)} rows are wrong: {options.errors}", file=sys.stderr)
+    else:
+        _print_side_by_side(judgements, options.data)
     if options.output:
-        names = ("scores", "intervals", "details", "warnings")
-        write_json(options.output, {name: getattr(judgement, name) for name in names})
+        write_json(options.output, scores_file(judgements, options.data))
 
 
 def _predict(words: list[str]) -> None:
     parser = _parser("predict", "Answer texts, or the rows of a file.")
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("texts", nargs="*", help="texts to answer")
-    parser.add_argument("--input", type=Path, help="file of rows to answer")
+    parser.add_argument("--input", help="file of rows to answer, or - for standard input")
     parser.add_argument(
-        "--output", type=Path, help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet)"
+        "--output", help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet), or - for standard output"
     )
+    parser.add_argument(
+        "--form",
+        choices=["csv", "tsv", "jsonl", "parquet"],
+        help="form of standard input and output; unset: that of the file at the other end if it is text, else csv",
+    )
+    parser.add_argument("--batch_size", type=_count, default=64, help="rows that the model reads at once")
     options, columns = _parsed(parser, words)
     if bool(options.texts) == bool(options.input):
         raise RequestError("predict takes texts, or --input FILE: exactly one of the two.")
     if bool(options.input) != bool(options.output):
         raise RequestError("--input and --output go together: rows in, rows with answers out.")
-    from nlp_transfer.runs import load_run, predict_file
+    from nlp_transfer.predicting import predict_file
+    from nlp_transfer.runs import load_run
 
     run = load_run(options.run)
     if options.input:
-        rows = predict_file(run, options.input, options.output, columns)
-        print(f"{rows} rows written to {options.output}", file=sys.stderr)
+        size = options.batch_size
+        done = predict_file(run, options.input, options.output, columns, form=options.form, batch_size=size)
+        place = "standard output" if options.output == "-" else options.output
+        if _speaks():
+            print(f"{done.rows} rows written to {place} ({done.rows_per_second:,.0f} rows/s)", file=sys.stderr)
         return
-    for text, answer in zip(options.texts, run.predict(list(options.texts)), strict=True):
+    answers = run.predict(list(options.texts), options.batch_size)
+    for text, answer in zip(options.texts, answers, strict=True) if _speaks() else ():
         print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
+
+
+def _speaks() -> bool:
+    """Whether this process is the one that prints and writes, where several do a job together."""
+    from nlp_transfer.environment import processes
+
+    return processes().is_main_process
+
+
+def _count(word: str) -> int:
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word} is no whole number above 0")
+    return int(word)
 
 
 def _list(words: list[str]) -> None:
@@ -220,6 +265,18 @@ def _print_scores(scores: Mapping[str, float], intervals: Mapping[str, Sequence[
     for name, value in scores.items():
         low, high = intervals[name]
         print(f"  {name.replace('_', ' '):<28} {value:.4f}   95 % {low:.4f} to {high:.4f}")
+
+
+def _print_side_by_side(judgements: Mapping[str, Any], title: str) -> None:
+    width = max(30, *(len(name) + 2 for name in judgements))
+    print(f"{title}, 95 % intervals in brackets:")
+    print(" " * 30 + "".join(f"{name:<{width}}" for name in judgements).rstrip())
+    for score in next(iter(judgements.values())).scores:
+        cells = []
+        for judgement in judgements.values():
+            low, high = judgement.intervals[score]
+            cells.append(f"{judgement.scores[score]:.4f} ({low:.4f} to {high:.4f})".ljust(width))
+        print(f"  {score.replace('_', ' '):<28}{''.join(cells)}".rstrip())
 
 
 if __name__ == "__main__":

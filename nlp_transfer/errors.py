@@ -27,7 +27,7 @@ class TrainingError(RuntimeError):
 
 
 class Interrupted(Exception):
-    """An evaluation that was ended because a stop was asked for."""
+    """Work that was ended because a stop was asked for, and that cannot be resumed (exit status 1)."""
 
 
 class Stopped(Exception):

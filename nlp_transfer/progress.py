@@ -88,6 +88,40 @@ class Show:
         self.say(f"epoch {epoch:.2f}  validation: {written}{'  (best so far)' if best else ''}")
 
 
+class Rows:
+    """Shows how many rows are done, where somebody looks: a live bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.done = 0
+        self.started = time.perf_counter()
+        columns = (
+            BarColumn(),
+            TextColumn("{task.fields[rows]:,} rows  {task.fields[speed]:,.0f} rows/s"),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+        self.task = self.bar.add_task("rows", total=None, rows=0, speed=0.0)
+
+    @property
+    def speed(self) -> float:
+        """Rows per second since the beginning."""
+        return self.done / max(time.perf_counter() - self.started, 1e-9)
+
+    def __enter__(self) -> Rows:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def add(self, rows: int, share: float | None) -> None:
+        """So many more rows are done, and all together make this share of the work; None where nobody knows."""
+        self.done += rows
+        total = None if share is None else 1.0
+        self.bar.update(self.task, total=total, completed=share or 0.0, rows=self.done, speed=self.speed)
+
+
 @dataclass
 class Recorder:
     """What happens in a training, shown, written to the run's log, and sent to the trackers."""

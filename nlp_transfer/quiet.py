@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ import transformers
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and only errors from transformers and datasets; as it was afterwards."""
+    """No progress bars and only errors from transformers and datasets, no word on what peft will have to change in them."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     datasets_bars = datasets.are_progress_bars_disabled()
@@ -19,7 +20,9 @@ def quiet() -> Iterator[None]:
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

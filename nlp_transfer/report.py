@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,14 @@ def write_json(file: Path, values: Mapping[str, Any]) -> None:
     half = file.with_name(f".{file.name}.part")
     half.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=True) + "\n", encoding="utf-8")
     half.replace(file)
+
+
+def without_texts(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report that can be shared: the wrong answers that it shows stay away, since they hold what was in the data."""
+    shared = copy.deepcopy(dict(report))
+    for details in shared.get("details", {}).values():
+        details.get("errors", {}).pop("most_confident", None)
+    return shared
 
 
 def card(report: Mapping[str, Any], primary: str) -> str:

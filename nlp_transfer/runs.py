@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,16 +17,17 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from nlp_transfer import artefacts, tasks
-from nlp_transfer.data import files, writers
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.splits import load_one
 from nlp_transfer.environment import processes
 from nlp_transfer.errors import RequestError
+from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.recipe import Recipe
-from nlp_transfer.tasks import Task
+from nlp_transfer.report import without_texts, write_json
+from nlp_transfer.tasks import Mistake, Task
 
 BATCH = 64
 """Rows read at once when nobody asks for another number."""
@@ -38,6 +41,9 @@ class Judgement:
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     details: dict[str, Any]
+    mistakes: list[Mistake]
+    places: list[int]
+    """Where in its file the row of each answer stands."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -98,18 +104,27 @@ class Run:
         Raises:
             RequestError: for rows that cannot be judged, naming file, row and column.
         """
-        warnings: list[str] = []
-        split = self._rows(source, columns, answers=True, warnings=warnings)
+        split, warnings = self.read(source, columns)
         judgement = self.judge(split, *self.outputs(split, batch_size))
         judgement.warnings.extend(warnings)
         return judgement
+
+    def read(self, source: Any, columns: Mapping[str, str] | None = None) -> tuple[Split, list[str]]:
+        """Rows with answers, checked, as the task judges them, and warnings about them; arguments as in `evaluate`."""
+        warnings: list[str] = []
+        return self._rows(source, columns, answers=True, warnings=warnings), warnings
 
     def judge(self, split: Split, outputs: np.ndarray, features: Dataset) -> Judgement:
         """Scores on rows that have been checked, from their `outputs`."""
         answers = self.task.decode(outputs, features, split.rows)
         judged = self.task.judged(answers, split.rows)
-        intervals = bootstrap(self.task, judged)
-        return Judgement(answers, self.task.metrics(judged), intervals, self.task.details(answers, split.rows))
+        mistakes = self.task.mistakes(answers, split.rows)
+        details = {
+            **self.task.details(answers, split.rows),
+            "errors": analysis(self.task, judged, mistakes, split),
+        }
+        scores, intervals = self.task.metrics(judged), bootstrap(self.task, judged)
+        return Judgement(answers, scores, intervals, details, mistakes, list(split.rows[PLACE]))
 
     def outputs(
         self, split: Split, batch_size: int = BATCH, each_batch: Callable[[], None] = lambda: None
@@ -125,16 +140,19 @@ class Run:
     def push_to_hub(self, repo_id: str, private: bool = True, token: str | None = None) -> str:
         """Upload model, task, recipe, report and card to the Hub, and give back the address.
 
-        Predictions and logs stay here: they hold what was in the data. The model's files stand at the top of the
-        repository, where transformers looks for them; `load_run` reads a downloaded copy of it.
+        Predictions, logs and the texts among the report's errors stay here: they hold what was in the data. The model's
+        files stand at the top of the repository, where transformers looks for them; `load_run` reads a downloaded copy of it.
         """
         from huggingface_hub import HfApi
 
         api = HfApi(token=token)
         address = api.create_repo(repo_id, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo_id, folder_path=self.artefact, commit_message="Model")
-        shared = ["task.json", "recipe.yaml", "report.json", "README.md"]
-        api.upload_folder(repo_id=repo_id, folder_path=self.folder, allow_patterns=shared, commit_message="Run")
+        with TemporaryDirectory() as shared:
+            for name in ("task.json", "recipe.yaml", "README.md"):
+                shutil.copy(self.folder / name, shared)
+            write_json(Path(shared) / "report.json", without_texts(self.report))
+            api.upload_folder(repo_id=repo_id, folder_path=shared, commit_message="Run")
         return str(address)
 
 
@@ -184,21 +202,3 @@ def predictions(judgement: Judgement, split: Split, task: Task) -> list[dict[str
             {"place": row[PLACE], **asdict(answer), "gold": next(iter(gold.values())) if len(gold) == 1 else gold}
         )
     return lines
-
-
-def predict_file(run: Run, source: Path, target: Path, columns: Mapping[str, str] | None = None) -> int:
-    """Answer the rows of a file into another, with all their columns and the answer's; gives the number of rows.
-
-    A column of the answer whose name the file has already is called `predicted_...`.
-
-    Raises:
-        RequestError: as `predict`, and where the target cannot be written.
-    """
-    writers.check(target)
-    table = files.read(source)
-    answers = run.predict(source, columns=columns)
-    cells = [answer.cells() for answer in answers]
-    added = {name: [cell[name] for cell in cells] for name in cells[0]}
-    named = {f"predicted_{name}" if name in table.columns else name: values for name, values in added.items()}
-    writers.write(target, {**table.columns, **named})
-    return len(answers)

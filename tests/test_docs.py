@@ -6,14 +6,20 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from nlp_transfer import backbone, cli, methods, samples, tasks
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("quick-start", "your-own-data", "training"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("quick-start", "your-own-data", "training", "prediction")),
+]
 BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 ELSEWHERE = (
@@ -46,6 +52,18 @@ def commands(text: str) -> list[str]:
     return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
 
 
+def run_command(words: list[str]) -> int:
+    """Run a command, with `< FILE` and `> FILE` as a shell has them; gives its exit status."""
+    with ExitStack() as stack:
+        for sign, name, mode in (("<", "stdin", "r"), (">", "stdout", "w")):
+            if sign in words:
+                at = words.index(sign)
+                file = stack.enter_context(Path(words[at + 1]).open(mode, encoding="utf-8"))
+                stack.enter_context(patch.object(sys, name, file))
+                del words[at : at + 2]
+        return cli.main(words)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_does_what_it_says(page: Path, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = blocks(page)
@@ -62,7 +80,7 @@ def test_a_page_does_what_it_says(page: Path, work: Path, capsys: pytest.Capture
                 if line.startswith(ELSEWHERE):
                     continue
                 if words[0] == "nlp-transfer":
-                    status = cli.main(words[1:])
+                    status = run_command(words[1:])
                     assert status == 0, f"{line}: {capsys.readouterr().err}"
                 else:
                     assert words[0] == "cmp", f"{page.name} says {line}, which no test runs"

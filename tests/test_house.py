@@ -19,7 +19,7 @@ LAYERS = (
     ("cli",),
     ("demo", "catalogue"),
     ("comparison",),
-    ("experiment",),
+    ("experiment", "predicting", "judging"),
     ("runs", "folder", "progress"),
     ("report", "artefacts"),
     ("recipe", "evaluation"),
@@ -27,7 +27,7 @@ LAYERS = (
     ("tasks", "methods"),
     ("standin", "tuners"),
     ("heads", "adapters"),
-    ("metrics", "training", "backbone"),
+    ("metrics", "labels", "temperature", "training", "backbone"),
     ("pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
     ("errors",),
 )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow
+import pyarrow.compute
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
@@ -47,7 +49,8 @@ class Features:
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each feature (features,)."""
-        return np.fromiter(map(len, self.columns["input_ids"]), dtype=np.int64, count=len(self.columns))
+        ids = self.columns.with_format("arrow")[:]["input_ids"]
+        return pyarrow.compute.list_value_length(ids).to_numpy().astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.columns)

@@ -40,11 +40,13 @@ def tables(settings: DataSettings) -> dict[str, Table]:
 
 
 def single(source: Any, flag: str = "data") -> Table:
-    """The one table of a source that must be a single split: to judge, or to predict.
+    """The one table of a source that must be a single split: to judge, or to predict. A table that was read is one, too.
 
     Raises:
         RequestError: for a source with several splits.
     """
+    if isinstance(source, Table):
+        return source
     found = open_source(source)
     if len(found) != 1:
         one = (

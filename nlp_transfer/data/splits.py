@@ -13,6 +13,7 @@ import numpy as np
 from datasets import Dataset
 
 from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns, same_columns
+from nlp_transfer.data.files import Table
 from nlp_transfer.data.findings import Finding, Place, plural, sentences, some
 from nlp_transfer.data.inspection import inspected
 from nlp_transfer.data.settings import DataSettings
@@ -116,16 +117,24 @@ def load_one(
         RequestError: as `load`.
     """
     table = single(source)
-    needed = [name for name in task.columns if answers or name not in task.answer_columns]
-    likely = {name: column for name, column in remembered.items() if name in needed and column in table.columns}
-    chosen = choose_columns(table, {**likely, **columns}, task, needed)
+    chosen = likely_columns(table, task, answers, columns, remembered)
     found: list[Finding] = []
-    split = checked(table, {name: chosen[name] for name in needed}, task, skip_bad_rows=None, warnings=found)
+    split = checked(table, chosen, task, skip_bad_rows=None, warnings=found)
     if answers:
         with quiet():
             split = read(task, split, found)
     warnings += sentences(found)
     return split
+
+
+def likely_columns(
+    table: Table, task: Task, answers: bool, columns: Mapping[str, str], remembered: Mapping[str, str]
+) -> dict[str, str]:
+    """From the names of the columns that a fitted task needs to a table's; all but `table` as in `load_one`."""
+    needed = [name for name in task.columns if answers or name not in task.answer_columns]
+    likely = {name: column for name, column in remembered.items() if name in needed and column in table.columns}
+    chosen = choose_columns(table, {**likely, **columns}, task, needed)
+    return {name: chosen[name] for name in needed}
 
 
 def read(task: Task, split: Split, warnings: list[Finding]) -> Split:

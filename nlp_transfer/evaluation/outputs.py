@@ -38,7 +38,8 @@ def outputs_of(
             if count == 1:
                 each_batch()
             batch = features.fetch(indices).to(state.device)
-            kept.append(features.task.keep(model(**batch.inputs)).cpu().numpy())
+            # a copy: a view would hold on to all that it was taken from
+            kept.append(features.task.keep(model(**batch.inputs)).cpu().numpy().copy())
     if count > 1:
         shares = gather_object(list(zip(batches, kept, strict=True)))
         batches, kept = [share[0] for share in shares], [share[1] for share in shares]

@@ -37,6 +37,21 @@ class Remark(NamedTuple):
     rows: Sequence[int]
 
 
+class Mistake(NamedTuple):
+    """A row that was answered wrongly."""
+
+    row: int
+    """Index in the rows that were judged."""
+    gold: Any
+    answer: Any
+    confidence: float
+    """How sure the wrong answer was; for an answer without a probability, how far off it is."""
+
+    def said(self) -> dict[str, Any]:
+        """All but the row."""
+        return {"gold": self.gold, "answer": self.answer, "confidence": self.confidence}
+
+
 class Answer(Protocol):
     """What a task says about one row."""
 
@@ -158,6 +173,17 @@ class Task(ABC):
     def details(self, answers: Sequence[Any], rows: Dataset) -> dict[str, Any]:  # noqa: ARG002
         """What stands behind the scores, for the report: per class, confusion matrix."""
         return {}
+
+    def mistakes(self, answers: Sequence[Any], rows: Dataset) -> list[Mistake]:
+        """The rows whose answer is wrong, in their order.
+
+        As it stands here, for answers with one `label` and its `probability`, held against the one answer column.
+        """
+        return [
+            Mistake(i, gold, answer.label, answer.probability)
+            for i, (gold, answer) in enumerate(zip(rows[self.answer_columns[0]], answers, strict=True))
+            if answer.label != gold
+        ]
 
     def settings(self) -> dict[str, Any]:
         """The settings, without what was learned from rows: what a recipe says of the task."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
@@ -13,11 +12,11 @@ import numpy as np
 import torch
 from datasets import Dataset
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
+from nlp_transfer.labels import IMBALANCE, class_weights, label_order, rare_labels, similar_labels
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.accuracy import accuracy
 from nlp_transfer.metrics.expected_calibration_error import expected_calibration_error
@@ -25,6 +24,7 @@ from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
 from nlp_transfer.tasks import Columns, Primary, Remark, Task, pad
+from nlp_transfer.temperature import best_temperature, uncalibrated
 from nlp_transfer.training.batch import Batch
 
 TEXT_NAMES = ("text", "sentence", "review", "content", "message", "comment", "tweet", "body", "document", "question")
@@ -41,9 +41,6 @@ LABEL_NAMES = (
     "rating",
     "type",
 )
-
-IMBALANCE = 10
-"""A label is rare when the most frequent one has more than this many times its rows."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +76,19 @@ class Classification(Task):
     class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
     """What a row counts in the loss, by its label: `balanced` (rare labels count more), or a number per label."""
 
+    calibration: Literal["none", "temperature"] = "none"
+    """Whether probabilities are made to match how often they are right: by a temperature, chosen on validation."""
+
     classes: tuple[str, ...] = field(default=(), metadata=FITTED)
     weights: tuple[float, ...] | None = field(default=None, metadata=FITTED)
+    temperature: float = field(default=1.0, metadata=FITTED)
 
     def fit(self, rows: Dataset) -> Self:
         """Learn the labels and what each counts in the loss."""
         counts = Counter(_labels(rows))
         if self.labels and (unnamed := [name for name in counts if name not in self.labels]):
             raise RequestError(f"training rows have the labels {listing(unnamed)}, which task.labels does not name.")
-        return self._fitted(self.labels or tuple(sorted(counts, key=_order)), counts)
+        return self._fitted(self.labels or tuple(sorted(counts, key=label_order)), counts)
 
     def _fitted(self, classes: tuple[str, ...], counts: Mapping[str, int]) -> Self:
         """The task with its classes known, once the counts of the training rows have been looked at."""
@@ -108,24 +109,7 @@ class Classification(Task):
                 f"the label column has {len(classes)} different values in {total} rows, as free text would. "
                 "Are the columns swapped? Name them with --columns.text and --columns.label."
             )
-        return replace(self, classes=classes, weights=self._class_weights(classes, counts))
-
-    def _class_weights(self, classes: tuple[str, ...], counts: Mapping[str, int]) -> tuple[float, ...] | None:
-        if self.class_weights == "none":
-            return None
-        if self.class_weights == "balanced":
-            labels = np.repeat(np.arange(len(classes)), [counts[name] for name in classes])
-            balanced = compute_class_weight("balanced", classes=np.arange(len(classes)), y=labels)
-            return tuple(float(weight) for weight in balanced)
-        given = dict(self.class_weights)
-        for name, weight in given.items():
-            if name not in classes:
-                raise RequestError(
-                    f'task.class_weights names "{name}", which is no label. {did_you_mean(name, classes)}'
-                )
-            if not 0 < weight < float("inf"):
-                raise RequestError(f"task.class_weights.{name} is {weight}: expected a number above 0.")
-        return tuple(float(given.get(name, 1.0)) for name in classes)
+        return replace(self, classes=classes, weights=class_weights(self.class_weights, classes, counts))
 
     def read(self, rows: Dataset) -> Dataset:
         """Labels as text, each one that training had."""
@@ -154,11 +138,7 @@ class Classification(Task):
     def remarks(self, rows: Dataset) -> list[Remark]:
         """Labels that look the same and are not, and labels that are rare beside the most frequent."""
         counts = Counter(rows["label"])
-        spellings: dict[str, list[str]] = defaultdict(list)
-        for name, _ in counts.most_common():
-            spellings["".join(name.casefold().split())].append(name)
-        alike = [names for names in spellings.values() if len(names) > 1]
-        rare = [name for name in self.classes if counts[name] * IMBALANCE < max(counts.values())]
+        alike, rare = similar_labels(counts), rare_labels(self.classes, counts)
         remarks = []
         if alike:
             shown = listing(" and ".join(f'"{name}"' for name in names) for names in alike)
@@ -215,19 +195,32 @@ class Classification(Task):
         return torch.nn.functional.cross_entropy(logits, labels, weights, reduction="sum"), weights[labels].sum()
 
     def decode(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> list[Any]:  # noqa: ARG002
-        """The softmax of each row's logits."""
-        probabilities = torch.from_numpy(outputs).softmax(-1).numpy()
-        best = probabilities.argmax(1)
+        """The softmax of each row's logits, divided by the temperature, which changes no label."""
+        logits = torch.from_numpy(outputs)
+        if self.temperature != 1:
+            # doubles, so that `uncalibrated` gets back what was there
+            logits = logits.double() / self.temperature
+        probabilities = logits.softmax(-1).numpy()
+        best = outputs.argmax(1)
         return [
             Answer(self.classes[i], float(row[i]), dict(zip(self.classes, row.tolist(), strict=True)))
             for i, row in zip(best, probabilities, strict=True)
         ]
 
+    def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:  # noqa: ARG002
+        """The task with the temperature that makes the validation labels most probable (Guo et al. 2017), if asked for."""
+        if self.calibration == "none":
+            return self
+        return replace(self, temperature=best_temperature(outputs, self._numbers(rows)))
+
+    def _numbers(self, rows: Dataset) -> np.ndarray:
+        numbers = {name: i for i, name in enumerate(self.classes)}
+        return np.array([numbers[label] for label in rows["label"]])
+
     def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
         """Probabilities (rows, labels), and the true labels (rows,)."""
-        numbers = {name: i for i, name in enumerate(self.classes)}
         probabilities = np.array([list(answer.probabilities.values()) for answer in answers])
-        return {"probabilities": probabilities, "references": np.array([numbers[label] for label in rows["label"]])}
+        return {"probabilities": probabilities, "references": self._numbers(rows)}
 
     def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Accuracy, macro and weighted F1, Matthews correlation, expected calibration error."""
@@ -252,7 +245,17 @@ class Classification(Task):
             for name, row in zip(classes, columns, strict=True)
         }
         matrix = confusion_matrix(references, predictions, labels=classes).tolist()
-        return {"per_class": per_class, "confusion_matrix": {"labels": classes, "rows": matrix}}
+        found = {"per_class": per_class, "confusion_matrix": {"labels": classes, "rows": matrix}}
+        return found if self.calibration == "none" else {**found, "calibration": self._calibrated(answers, rows)}
+
+    def _calibrated(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, float]:
+        """The temperature, and the calibration error without it and with it."""
+        after, references = self.judged(answers, rows).values()
+        return {
+            "temperature": self.temperature,
+            "ece_before": expected_calibration_error(uncalibrated(after, self.temperature), references),
+            "ece_after": expected_calibration_error(after, references),
+        }
 
 
 def label_text(label: Any) -> str:
@@ -274,15 +277,6 @@ def _labels(rows: Dataset) -> list[str]:
 def _with(rows: Dataset, names: set[str]) -> list[int]:
     """Indices of the rows with one of these labels."""
     return [i for i, label in enumerate(rows["label"]) if label in names]
-
-
-def _order(label: str) -> tuple[int, float, str]:
-    """Sort key: numbers by value, then words by spelling."""
-    try:
-        number = float(label)
-    except ValueError:
-        return (1, 0.0, label)
-    return (1, 0.0, label) if math.isnan(number) else (0, number, label)
 
 
 def with_labels(rows: Dataset, labels: list[str]) -> Dataset:

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from nlp_transfer.errors import Interrupted
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 
 
 class StopSignals:
@@ -46,6 +48,32 @@ def stop_signals() -> Iterator[StopSignals]:
     before = {number: signal.signal(number, stop.receive) for number in SIGNALS}
     try:
         yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def raised_signals() -> Iterator[None]:
+    """SIGTERM, SIGINT and SIGHUP raise `Interrupted`, so that what is half done is cleared away; a second one ends at once.
+
+    For work that cannot be resumed. Outside the main thread, and where another handler was set, nothing changes.
+    """
+    ours = [number for number in ENDING if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ours}
+
+    def receive(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        raise Interrupted(f"ended by {signal.Signals(number).name}")
+
+    for number in ours:
+        signal.signal(number, receive)
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

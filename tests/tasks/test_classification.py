@@ -278,7 +278,7 @@ def test_a_task_survives_json(task):
 
 def test_settings_hold_nothing_that_was_learned():
     assert fitted(class_weights="balanced").settings() == Classification(class_weights="balanced").settings()
-    assert set(Classification().settings()) == {"labels", "class_weights"}
+    assert set(Classification().settings()) == {"labels", "class_weights", "calibration"}
 
 
 def test_the_sample_is_a_data_set_of_the_task():

@@ -1,0 +1,202 @@
+"""Records of text files, one after another: CSV, TSV, JSON and JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+from nlp_transfer.data.decoding import lines
+from nlp_transfer.data.findings import plural
+from nlp_transfer.errors import RequestError, listing
+
+Record = tuple[int, dict[str, Any]]
+"""The number of the line (or row) where a record begins, and its cells."""
+
+SWALLOWED = 2**23
+"""Characters after its first line by which a record of CSV must have closed its quotes; they are held, to be read again."""
+
+LEAST = 2**10
+"""What is left of `SWALLOWED` in a file full of broken quotes: it halves whenever a quarter of it has been read again."""
+
+
+def records(origin: str, kind: str, content: BinaryIO, bad: list[tuple[int, str]]) -> Iterator[Record]:
+    """The records of a text file; of a `.json` file only once it is read whole.
+
+    Args:
+        origin: what messages call the file.
+        kind: its form, as `files.form` gives it; not Parquet.
+        content: its bytes.
+        bad: rows that cannot be read, with their places; added to.
+
+    Raises:
+        RequestError: for a file that is empty, of an unknown encoding, or broken.
+    """
+    # in JSON lines a text may hold other line separators
+    text = lines(origin, content, newline="\n" if kind in (".jsonl", ".ndjson") else "")
+    head = []
+    for line in text:
+        head.append(line)
+        if line.strip():
+            break
+    else:
+        raise RequestError(f"{origin} is empty.")
+    every = itertools.chain(head, text)
+    if kind in (".csv", ".tsv"):
+        # spreadsheets of many countries write semicolons into a .csv
+        bare, marks = re.sub('"[^"]*"', "", head[-1]), "\t" if kind == ".tsv" else ",;\t"
+        yield from _separated(origin, every, max(marks, key=lambda mark: (bare.count(mark), mark == ",")), bad)
+    elif kind == ".json":
+        yield from _json(origin, "".join(every), bad)
+    else:
+        yield from _json_lines(every, bad)
+
+
+def _separated(origin: str, text: Iterable[str], delimiter: str, bad: list[tuple[int, str]]) -> Iterator[Record]:
+    csv.field_size_limit(sys.maxsize)
+    source = _Rereadable(text)
+    names: list[str] | None = None
+    while True:
+        try:
+            for cells in csv.reader(source, delimiter=delimiter, strict=True):
+                place = source.take()
+                blank = not any(cell.strip() for cell in cells)
+                if names is None:
+                    names = None if blank else _header(origin, place, cells)
+                elif not cells or (blank and len(cells) == 1 < len(names)):
+                    continue
+                elif len(cells) != len(names):
+                    bad.append((place, f"{plural(len(cells), 'cell')} where the header has {len(names)}"))
+                else:
+                    yield place, dict(zip(names, cells, strict=True))
+            return
+        except csv.Error as error:
+            reason = f"broken quotes ({error}): a quote inside a quoted cell is written twice"
+            if isinstance(error, _Unclosed):
+                reason = f"a quote is opened and not closed {error}"
+            elif "unexpected end of data" in str(error):
+                reason = "a quote is opened and never closed"
+            if names is None:
+                raise RequestError(f"{origin}, line {source.place}: {reason}.") from error
+            bad.append((source.go_back(), reason))
+
+
+class _Unclosed(csv.Error):
+    """A record goes on for longer than any should."""
+
+
+class _Rereadable:
+    """Lines for a reader of CSV: whatever a broken quote has swallowed, the next line may be a row again.
+
+    Those of the record that is being read are held, at most `SWALLOWED` characters after its first line.
+    """
+
+    def __init__(self, text: Iterable[str]) -> None:
+        self.fresh = iter(text)
+        self.again: deque[str] = deque()
+        self.held: list[str] = []
+        self.place = 1
+        self.swallowed = 0
+        self.read_again = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self.again.popleft() if self.again else next(self.fresh)
+        if self.held:
+            self.swallowed += len(line)
+        self.held.append(line)
+        # else a file in which every quote swallows the rest would take the square of its length
+        if self.swallowed > (most := max(LEAST, SWALLOWED >> 4 * self.read_again // SWALLOWED)):
+            raise _Unclosed(f"in {most:,} characters")
+        return line
+
+    def take(self) -> int:
+        """A record is whole: the line where it begins."""
+        place = self.place
+        self.place += len(self.held)
+        self.held, self.swallowed = [], 0
+        return place
+
+    def go_back(self) -> int:
+        """A record is broken: the line where it begins, after which reading goes on."""
+        place = self.place
+        self.again.extendleft(reversed(self.held[1:]))
+        self.read_again += self.swallowed
+        self.held, self.swallowed = [], 0
+        self.place += 1
+        return place
+
+
+def _header(origin: str, place: int, cells: list[str]) -> list[str]:
+    """The names of the columns; those without one are numbered."""
+    names = [cell.strip() or f"column {i}" for i, cell in enumerate(cells, 1)]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise RequestError(f"{origin}, line {place}: the header names {listing(sorted(repeated))} twice.")
+    return names
+
+
+def _json(origin: str, text: str, bad: list[tuple[int, str]]) -> Iterator[Record]:
+    try:
+        rows = json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        hint = " For one object per line, name the file .jsonl." if error.msg == "Extra data" else ""
+        raise RequestError(f"{origin}, line {error.lineno}: broken JSON: {error.msg}.{hint}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise RequestError(f"{origin}: broken JSON: {error}.") from error
+    except RecursionError as error:
+        raise RequestError(f"{origin}: JSON nested too deeply to be rows.") from error
+    if not isinstance(rows, list):
+        raise RequestError(f"{origin} holds one JSON {type(rows).__name__}: expected a list of objects, one per row.")
+    for i, row in enumerate(rows, 1):
+        if reason := _no_record(row):
+            bad.append((i, reason))
+        else:
+            yield i, row
+
+
+def _json_lines(text: Iterable[str], bad: list[tuple[int, str]]) -> Iterator[Record]:
+    for i, line in enumerate(text, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, object_pairs_hook=_object)
+        except json.JSONDecodeError as error:
+            bad.append((i, f"broken JSON: {error.msg} at character {error.pos + 1}"))
+        except ValueError as error:  # a number of thousands of digits
+            bad.append((i, f"broken JSON: {error}"))
+        except RecursionError:
+            bad.append((i, "JSON nested too deeply"))
+        else:
+            if reason := _no_record(row):
+                bad.append((i, reason))
+            else:
+                yield i, row
+
+
+class _Repeating(dict[str, Any]):
+    """A JSON object that names a key twice, of which one value would be lost."""
+
+    key: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        row = _Repeating(row)
+        keys = [key for key, _ in pairs]
+        row.key = next(key for key in keys if keys.count(key) > 1)
+    return row
+
+
+def _no_record(row: Any) -> str | None:
+    """Why a JSON value is no row, or None."""
+    if isinstance(row, _Repeating):
+        return f'a JSON object that names "{row.key}" twice'
+    return None if isinstance(row, dict) else f"a JSON {type(row).__name__} where an object is expected"
