@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nlp_transfer import __version__
+from nlp_transfer.arguments import Parser, count
 from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean
 
 USAGE = """nlp-transfer: adapt pre-trained language models to your task.
@@ -20,6 +20,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
   nlp-transfer evaluate RUN [RUN ...] --data test.csv [--output scores.json] [--errors wrong.csv]
   nlp-transfer predict  RUN "a text" "another"
   nlp-transfer predict  RUN --input new.csv --output answers.csv       - is standard input or output
+  nlp-transfer export   RUN --format merged|transformers --output DIR
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
   nlp-transfer doctor                                       device, precision, versions, what is missing
   nlp-transfer demo     [--task T]                          the main job on the shipped samples, without a network
@@ -105,15 +106,15 @@ def _train(words: list[str]) -> None:
 
 
 def _evaluate(words: list[str]) -> None:
-    parser = _parser("evaluate", "Judge a run, or several side by side, on rows with answers.")
+    parser = Parser("evaluate", "Judge a run, or several side by side, on rows with answers.")
     parser.add_argument("runs", nargs="+", metavar="run", help="folder of a finished run")
     parser.add_argument("--data", required=True, help="file or data set with answers")
     parser.add_argument("--output", type=Path, help="JSON file for scores, intervals and details")
     parser.add_argument(
         "--errors", type=Path, help="file for the rows answered wrongly, the surest first (one run; as in predict)"
     )
-    parser.add_argument("--batch_size", type=_count, default=64, help="rows that the model reads at once")
-    options, columns = _parsed(parser, words)
+    parser.add_argument("--batch_size", type=count, default=64, help="rows that the model reads at once")
+    options, columns = parser.read(words)
     if options.errors and len(options.runs) > 1:
         raise RequestError("--errors writes the wrong answers of one run: name one.")
     from nlp_transfer.data import writers
@@ -142,7 +143,7 @@ def _evaluate(words: list[str]) -> None:
 
 
 def _predict(words: list[str]) -> None:
-    parser = _parser("predict", "Answer texts, or the rows of a file.")
+    parser = Parser("predict", "Answer texts, or the rows of a file.")
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("texts", nargs="*", help="texts to answer")
     parser.add_argument("--input", help="file of rows to answer, or - for standard input")
@@ -154,8 +155,8 @@ def _predict(words: list[str]) -> None:
         choices=["csv", "tsv", "jsonl", "parquet"],
         help="form of standard input and output; unset: that of the file at the other end if it is text, else csv",
     )
-    parser.add_argument("--batch_size", type=_count, default=64, help="rows that the model reads at once")
-    options, columns = _parsed(parser, words)
+    parser.add_argument("--batch_size", type=count, default=64, help="rows that the model reads at once")
+    options, columns = parser.read(words)
     if bool(options.texts) == bool(options.input):
         raise RequestError("predict takes texts, or --input FILE: exactly one of the two.")
     if bool(options.input) != bool(options.output):
@@ -183,32 +184,45 @@ def _speaks() -> bool:
     return processes().is_main_process
 
 
-def _count(word: str) -> int:
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word} is no whole number above 0")
-    return int(word)
+def _export(words: list[str]) -> None:
+    parser = Parser("export", "Save a run's model in a form that asks less of whoever loads it.")
+    parser.add_argument("run", help="folder of a finished run")
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=["merged", "transformers"],
+        help="merged: one model without a tuner; transformers: one that plain transformers loads",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="a new folder")
+    options, _ = parser.read(words)
+    from nlp_transfer.exporting import FORMS
+    from nlp_transfer.runs import load_run
+
+    for sentence in FORMS[options.format](load_run(options.run), options.output):
+        print(sentence, file=sys.stderr)
+    print(options.output)
 
 
 def _list(words: list[str]) -> None:
-    parser = _parser("list", "What there is, with every setting and its default.")
+    parser = Parser("list", "What there is, with every setting and its default.")
     parser.add_argument("kind", nargs="?", choices=["tasks", "methods", "models", "metrics"])
-    options, _ = _parsed(parser, words)
+    options, _ = parser.read(words)
     from nlp_transfer import catalogue
 
     print(catalogue.text(options.kind), end="")
 
 
 def _doctor(words: list[str]) -> None:
-    _parsed(_parser("doctor", "Device, precision, threads, versions, what is missing and how to get it."), words)
+    Parser("doctor", "Device, precision, threads, versions, what is missing and how to get it.").read(words)
     from nlp_transfer import catalogue
 
     print(catalogue.doctor(), end="")
 
 
 def _demo(words: list[str]) -> None:
-    parser = _parser("demo", "The main job on the shipped samples: no network, no files of yours.")
+    parser = Parser("demo", "The main job on the shipped samples: no network, no files of yours.")
     parser.add_argument("--task", default="classification", help="task with a sample")
-    options, _ = _parsed(parser, words)
+    options, _ = parser.read(words)
     from nlp_transfer.demo import demo
 
     demo(options.task)
@@ -218,6 +232,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "predict": _predict,
+    "export": _export,
     "list": _list,
     "doctor": _doctor,
     "demo": _demo,
@@ -228,36 +243,6 @@ def _dispatch(command: str, words: list[str]) -> None:
     if command not in COMMANDS:
         raise RequestError(f'there is no command "{command}". {did_you_mean(command, COMMANDS)}')
     COMMANDS[command](words)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Argparse, whose complaints are requests to correct."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown != message and unknown.startswith("--"):
-            flags = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
-            raise RequestError(f"{self.prog} has no {unknown.split()[0]}. {did_you_mean(unknown.split()[0], flags)}")
-        raise RequestError(f"{self.prog}: {message}. See {self.prog} --help.")
-
-
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    return _Parser(prog=f"nlp-transfer {command}", description=description, allow_abbrev=False)
-
-
-def _parsed(parser: argparse.ArgumentParser, words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """The options, and the `--columns.NAME OTHER` among the words."""
-    columns, rest, words = {}, [], list(words)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--columns."):
-            rest.append(word)
-            continue
-        name, equals, value = word.removeprefix("--columns.").partition("=")
-        if not equals and not words:
-            raise RequestError(f"{word} needs the name of a column of your file.")
-        columns[name] = value if equals else words.pop(0)
-    return parser.parse_args(rest), columns
 
 
 def _print_scores(scores: Mapping[str, float], intervals: Mapping[str, Sequence[float]], title: str) -> None:

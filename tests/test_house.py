@@ -19,6 +19,7 @@ LAYERS = (
     ("cli",),
     ("demo", "catalogue"),
     ("comparison",),
+    ("exporting",),
     ("experiment", "predicting", "judging"),
     ("runs", "folder", "progress"),
     ("report", "artefacts"),
@@ -28,7 +29,7 @@ LAYERS = (
     ("standin", "tuners"),
     ("heads", "adapters"),
     ("metrics", "labels", "temperature", "training", "backbone"),
-    ("pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
+    ("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
     ("errors",),
 )
 """From the top down: a layer imports those below it, and members of one layer never import each other."""

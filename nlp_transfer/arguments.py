@@ -1,0 +1,44 @@
+"""The words of a command: argparse, whose complaints are requests to correct."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from nlp_transfer.errors import RequestError, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of one command."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(prog=f"nlp-transfer {command}", description=description, allow_abbrev=False)
+
+    def read(self, words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+        """The options, and the `--columns.NAME OTHER` among the words."""
+        columns, rest, words = {}, [], list(words)
+        while words:
+            word = words.pop(0)
+            if not word.startswith("--columns."):
+                rest.append(word)
+                continue
+            name, equals, value = word.removeprefix("--columns.").partition("=")
+            if not equals and not words:
+                raise RequestError(f"{word} needs the name of a column of your file.")
+            columns[name] = value if equals else words.pop(0)
+        return self.parse_args(rest), columns
+
+    def error(self, message: str) -> NoReturn:
+        """What argparse complains of, as a request to correct."""
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message and unknown.startswith("--"):
+            flags = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+            raise RequestError(f"{self.prog} has no {unknown.split()[0]}. {did_you_mean(unknown.split()[0], flags)}")
+        raise RequestError(f"{self.prog}: {message}. See {self.prog} --help.")
+
+
+def count(word: str) -> int:
+    """A whole number above 0."""
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word} is no whole number above 0")
+    return int(word)

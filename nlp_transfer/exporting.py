@@ -1,0 +1,131 @@
+"""Export: a run's model in a form that asks less of whoever loads it."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from nlp_transfer import artefacts
+from nlp_transfer.backbone import ModelSettings
+from nlp_transfer.data.batches import Features
+from nlp_transfer.errors import RequestError
+from nlp_transfer.evaluation.outputs import outputs_of
+from nlp_transfer.experiment import fine_tune
+from nlp_transfer.heads import HeadSettings
+from nlp_transfer.methods.head import Head
+from nlp_transfer.pooled import PooledClassifier
+from nlp_transfer.quiet import quiet
+from nlp_transfer.recipe import Recipe
+from nlp_transfer.runs import Run
+
+TOLERANCE = 1e-5
+"""How far the logits of an exported model may be from the run's, in fp32."""
+
+
+def merged(run: Run, output: Path) -> list[str]:
+    """Save a run as one model without a tuner, with the run's logits.
+
+    Args:
+        run: finished.
+        output: a folder that does not exist yet.
+
+    Returns:
+        Sentences for the reader.
+
+    Raises:
+        RequestError: where no plain model has the same outputs, with what to do instead.
+    """
+    _check(output)
+    recipe = Recipe.read(run.folder / "recipe.yaml")
+    model = recipe.method.merge(copy.deepcopy(run.model))
+    with _written(output) as folder:
+        artefacts.save(model, run.tokenizer, folder, recipe.model.revision)
+        again = artefacts.load(folder, run.task, recipe).to(run.model.device).eval()
+        difference = float(np.abs(_logits(run, again) - _logits(run, run.model)).max())
+        if difference > TOLERANCE:
+            raise RequestError(
+                f"the merged model's logits differ from the run's by {difference:.1e}, more than {TOLERANCE:g}: not "
+                "written. Use the run as it is (load_run)."
+            )
+    said = [f"logits as the run's, to {difference:.1e}."]
+    if isinstance(model, PooledClassifier):
+        said.append("its pooling is none of its architecture's: loading it needs `import nlp_transfer`.")
+    return said
+
+
+def transformers(run: Run, output: Path) -> list[str]:
+    """Save a run as a model that plain transformers loads without this package.
+
+    Where the run pools otherwise than its architecture's own classifier, that classifier is trained anew on the run's rows, on
+    top of the run's backbone as it is; its scores are said beside the run's.
+
+    Args, Returns and Raises as `merged`.
+    """
+    recipe = Recipe.read(run.folder / "recipe.yaml")
+    model = recipe.method.merge(copy.deepcopy(run.model))
+    if not isinstance(model, PooledClassifier):
+        return merged(run, output)
+    _check(output)
+    if str(recipe.data.source) == "(in memory)":
+        raise RequestError(
+            f"{run.folder} was trained on rows in memory, and its own head must be trained anew on them: train on a file, "
+            "or with --head.pooling own."
+        )
+    with TemporaryDirectory() as temporary:
+        backbone = Path(temporary) / "backbone"
+        artefacts.save(model.backbone, run.tokenizer, backbone, None)
+        own = replace(
+            recipe,
+            model=ModelSettings(str(backbone)),
+            method=Head(),
+            head=HeadSettings("own"),
+            train=replace(recipe.train, learning_rate=None),
+        )
+        trained = fine_tune(own, output=Path(temporary) / "run", silent=True)
+        with _written(output) as folder:
+            shutil.copytree(trained.artefact, folder, dirs_exist_ok=True)
+    metric = run.task.primary.metric
+    before, after = (one.scores["test"][metric] for one in (run, trained))
+    return [f"the architecture's own head was trained anew: test {metric} {after:.4f}, the run's {before:.4f}."]
+
+
+FORMS: dict[str, Callable[[Run, Path], list[str]]] = {"merged": merged, "transformers": transformers}
+"""What `--format` can be."""
+
+
+def _check(output: Path) -> None:
+    if output.exists():
+        raise RequestError(f"{output} exists: name a new folder with --output.")
+
+
+@contextmanager
+def _written(output: Path) -> Iterator[Path]:
+    """A folder that gets its name when it is whole."""
+    part = output.with_name(f".{output.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        part.rename(output)
+    except OSError as error:
+        raise RequestError(f"{output} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _logits(run: Run, model: Any) -> np.ndarray:
+    """What the task keeps of a model's outputs for the task's sample."""
+    texts = [name for name in run.task.columns if name not in run.task.answer_columns]
+    rows = Dataset.from_list([{name: row[name] for name in texts} for row in run.task.sample])
+    with quiet(), torch.inference_mode():
+        return outputs_of(model, Features.of(rows, run.task, run.tokenizer), batch_size=len(rows))

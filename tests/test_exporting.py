@@ -1,0 +1,102 @@
+"""Export: the same answers from a model that asks less of whoever loads it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import pipeline
+
+from nlp_transfer import cli, fine_tune, load_run, samples
+
+TEXTS = ["Not a dull minute in it.", "The soup was cold.", "I would buy it again."]
+
+
+def trained(folder: Path, model: Path, **parts: object) -> Path:
+    data = {"source": str(samples.path("sentiment")), "limit": 60}
+    given = {"task": "sentiment", "data": data, "model": str(model), "train": {"max_steps": 4, "learning_rate": 1e-2}}
+    return fine_tune(**{**given, **parts}, output=folder, silent=True).folder
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_merged_run_is_plain_transformers_with_the_runs_probabilities(
+    method: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path / "run", tiny, method=method)
+    assert cli.main(["export", str(run), "--format", "merged", "--output", str(tmp_path / "plain")]) == 0
+    assert "logits as the run's" in capsys.readouterr().err
+    assert not list((tmp_path / "plain").glob("adapter*"))
+    plain = pipeline("text-classification", str(tmp_path / "plain"), top_k=None)
+    for answer, scores in zip(load_run(run).predict(TEXTS), plain(TEXTS), strict=True):
+        found = {score["label"]: score["score"] for score in scores}
+        assert found.keys() == answer.probabilities.keys()
+        np.testing.assert_allclose(
+            [found[name] for name in answer.probabilities], list(answer.probabilities.values()), atol=1e-5
+        )
+
+
+def test_adapters_are_not_merged_and_nothing_is_written(
+    tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path / "run", tiny_bert, method="adapter")
+    before = sorted(tmp_path.iterdir())
+    assert cli.main(["export", str(run), "--format", "merged", "--output", str(tmp_path / "plain")]) == 2
+    said = capsys.readouterr().err
+    assert "adapters cannot be merged" in said
+    assert "--method lora" in said
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("method", ["head", "lora"])
+def test_a_pooled_run_gets_its_architectures_own_head(
+    method: str, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path / "run", tiny_bert, method=method, head={"pooling": "mean"})
+    target = tmp_path / "plain"
+    assert cli.main(["export", str(run), "--format", "transformers", "--output", str(target)]) == 0
+    assert "trained anew: test accuracy" in capsys.readouterr().err
+    assert json.loads((target / "config.json").read_text(encoding="utf-8"))["model_type"] == "bert"
+    # a process that does not know this package loads it
+    load = f"from transformers import pipeline; print(pipeline('text-classification', {str(target)!r})('good'))"
+    assert "label" in subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_pooled_run_is_refused_by_plain_transformers(tiny_bert: Path, tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", tiny_bert, method="head")
+    load = (
+        f"from transformers import AutoModelForSequenceClassification as A; A.from_pretrained({str(run / 'model')!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "nlp_transfer_pooled" in done.stderr
+
+
+def test_an_existing_folder_is_not_written_into(
+    tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path / "run", tiny_bert)
+    assert cli.main(["export", str(run), "--format", "merged", "--output", str(run)]) == 2
+    assert "exists: name a new folder" in capsys.readouterr().err
+
+
+def test_a_tuner_is_not_put_on_another_backbone(tiny_bert: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from nlp_transfer import RequestError
+
+    model = tmp_path / "backbone"
+    shutil.copytree(tiny_bert, model)
+    run = trained(tmp_path / "run", model, method="lora")
+    weights = load_file(model / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RequestError, match="trained beside other weights"):
+        load_run(run).predict(TEXTS)
+    shutil.rmtree(model)
+    with pytest.raises(RequestError, match="needs the backbone"):
+        load_run(run).predict(TEXTS)
