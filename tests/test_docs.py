@@ -13,7 +13,10 @@ import pytest
 from nlp_transfer import backbone, cli, methods, samples, tasks
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("quick-start", "your-own-data", "training"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("quick-start", "your-own-data", "training", "adapters")),
+]
 BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 ELSEWHERE = (
