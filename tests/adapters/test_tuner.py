@@ -107,6 +107,31 @@ def test_what_an_adapter_computes_is_its_formula(family: str, placement: str) ->
         assert torch.allclose(host(states), host.forward(states + layer.branch("default", normed)), atol=1e-6)
 
 
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("opt", {"do_layer_norm_before": False}),
+        ("opt", {"word_embed_proj_dim": 16}),
+        ("albert", {"num_hidden_groups": 2, "inner_group_num": 2}),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}),
+        ("deberta-v2", {"conv_kernel_size": 3, "conv_act": "gelu"}),
+    ],
+)
+def test_variants_of_a_family_start_as_the_backbone_and_learn(
+    family: str, changes: dict[str, Any], placement: str
+) -> None:
+    plain = logits(tiny(family, **changes))
+    # wide enough that never all of its rectifiers are off
+    config = BottleneckConfig(placement=placement, bottleneck_size=16, task_type="SEQ_CLS")
+    model = peft.get_peft_model(tiny(family, **changes), config).eval()
+    assert torch.allclose(logits(model), plain, atol=1e-6, rtol=0)
+    step(stirred(model).train())
+    assert all(weight.grad.abs().sum() > 0 for weight in model.parameters() if weight.requires_grad)
+    forms = {module.forms["default"] for module in model.modules() if isinstance(module, BottleneckLayer)}
+    assert ("within" in forms) == (architecture_of(model).post_norm and placement == "pfeiffer")
+
+
 def test_phi_reads_the_input_of_the_block_in_parallel() -> None:
     model = stirred(adapted("phi", "parallel"))
     block = blocks(model)[0]
