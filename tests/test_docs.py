@@ -18,7 +18,10 @@ from nlp_transfer import backbone, cli, methods, samples, tasks
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("quick-start", "your-own-data", "methods", "training", "prediction")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("quick-start", "your-own-data", "methods", "adapters", "training", "prediction")
+    ),
 ]
 BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

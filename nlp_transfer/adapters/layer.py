@@ -18,7 +18,7 @@ Form = Literal["after", "beside", "within"]
 """How an adapter A acts on the output y of its host: `after` y + scale A(y); `beside` y + scale A(x), with x from elsewhere in
 the block; `within` a norm N of s, N(s + scale A(N(s)))."""
 
-CHILD = "adapter"
+CHILD = "bottlenecks"
 """The name of a `BottleneckLayer` below its host. PEFT passes over names that contain the tuner's prefix, so it does not."""
 
 

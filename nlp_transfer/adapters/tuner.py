@@ -91,6 +91,21 @@ class BottleneckModel(BaseTuner):
     prefix = "bottleneck_"
     tuner_layer_cls = BottleneckLayer
 
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """Put the adapter of a name into the model.
+
+        Raises:
+            RequestError: for settings that the model cannot have, or a name that is part of a module's name.
+        """
+        # PEFT tells adapters apart by such parts: it would save the others without their weights
+        names = [[CHILD], *(name.split(".") for name, _ in model.named_modules() if f".{self.prefix}" not in name)]
+        if any(adapter_name in name for name in names if "modules_to_save" not in name):
+            raise RequestError(
+                f'"{adapter_name}" is part of the name of a module of the model, by which PEFT would lose weights on saving: '
+                "give the adapter another name."
+            )
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:  # noqa: ARG002
         # what PEFT writes about the base model must mean something elsewhere
         assert isinstance(config, BottleneckConfig)

@@ -79,7 +79,7 @@ def test_the_file_holds_adapters_and_head_and_nothing_else(tmp_path: Path) -> No
     model = stirred(adapted("deberta-v2", modules_to_save=["pooler"]))
     model.save_pretrained(tmp_path)
     names = load_file(tmp_path / "adapter_model.safetensors").keys()
-    assert all(".adapter.bottleneck_" in name or ".classifier." in name or ".pooler." in name for name in names)
+    assert all(".bottlenecks.bottleneck_" in name or ".classifier." in name or ".pooler." in name for name in names)
     assert any(".pooler." in name for name in names)
     assert any(".classifier." in name for name in names)
     loaded = peft.PeftModel.from_pretrained(tiny("deberta-v2"), tmp_path).eval()
@@ -108,8 +108,8 @@ def test_saved_settings_are_read_again_as_they_were(tmp_path: Path) -> None:
 
 def test_several_adapters_are_saved_and_loaded_by_name(tmp_path: Path) -> None:
     model = stirred(adapted("gpt2"))
-    model.add_adapter("other", BottleneckConfig(placement="houlsby", task_type="SEQ_CLS"))
-    model.set_adapter("other")
+    model.add_adapter("adapter", BottleneckConfig(placement="houlsby", task_type="SEQ_CLS"))
+    model.set_adapter("adapter")
     stirred(model, seed=2)
     other = logits(model)
     model.set_adapter("default")
@@ -117,7 +117,7 @@ def test_several_adapters_are_saved_and_loaded_by_name(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     loaded = peft.PeftModel.from_pretrained(tiny("gpt2"), tmp_path).eval()
     assert torch.equal(logits(loaded), first)
-    loaded.load_adapter(tmp_path / "other", "renamed")
+    loaded.load_adapter(tmp_path / "adapter", "renamed")
     loaded.set_adapter("renamed")
     assert torch.equal(logits(loaded), other)
 

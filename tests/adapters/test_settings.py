@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import peft
@@ -94,3 +97,10 @@ def test_mixing_with_other_tuners_is_refused() -> None:
         model.add_adapter("lora", peft.LoraConfig(task_type="SEQ_CLS"))
     with pytest.raises(ValueError, match="BOTTLENECK"):
         peft.get_peft_model(tiny("bert"), BottleneckConfig(task_type="SEQ_CLS"), mixed=True)
+
+
+def test_the_page_lists_every_setting() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
+    theirs = {field.name for field in dataclasses.fields(peft.PeftConfig)}
+    ours = {field.name for field in dataclasses.fields(BottleneckConfig)} - theirs
+    assert set(re.findall(r"^\| `(\w+)` \|", text.split("## Settings")[1].split("## ")[0], re.MULTILINE)) == ours

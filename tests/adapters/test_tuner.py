@@ -13,7 +13,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from nlp_transfer.adapters import BottleneckConfig
 from nlp_transfer.adapters.config import Placement
-from nlp_transfer.adapters.layer import BottleneckLayer
+from nlp_transfer.adapters.layer import CHILD, BottleneckLayer
 from nlp_transfer.architectures import architecture_of, blocks, part
 from tests.families import FAMILIES, batch, tiny
 
@@ -77,6 +77,8 @@ def test_a_cell_starts_as_the_backbone_learns_what_it_declares_and_can_be_undone
     assert not torch.equal(logits(model), plain)
     with pytest.raises(ValueError, match="cannot be merged: each has an activation"):
         model.merge_and_unload()
+    with pytest.raises(ValueError, match="cannot be merged"):
+        model.merge_adapter()
     base = model.unload()
     assert type(base) is type(before)
     assert base.state_dict().keys() == weights.keys()
@@ -105,10 +107,35 @@ def test_what_an_adapter_computes_is_its_formula(family: str, placement: str) ->
         assert torch.allclose(host(states), host.forward(states + layer.branch("default", normed)), atol=1e-6)
 
 
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("opt", {"do_layer_norm_before": False}),
+        ("opt", {"word_embed_proj_dim": 16}),
+        ("albert", {"num_hidden_groups": 2, "inner_group_num": 2}),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}),
+        ("deberta-v2", {"conv_kernel_size": 3, "conv_act": "gelu"}),
+    ],
+)
+def test_variants_of_a_family_start_as_the_backbone_and_learn(
+    family: str, changes: dict[str, Any], placement: str
+) -> None:
+    plain = logits(tiny(family, **changes))
+    # wide enough that never all of its rectifiers are off
+    config = BottleneckConfig(placement=placement, bottleneck_size=16, task_type="SEQ_CLS")
+    model = peft.get_peft_model(tiny(family, **changes), config).eval()
+    assert torch.allclose(logits(model), plain, atol=1e-6, rtol=0)
+    step(stirred(model).train())
+    assert all(weight.grad.abs().sum() > 0 for weight in model.parameters() if weight.requires_grad)
+    forms = {module.forms["default"] for module in model.modules() if isinstance(module, BottleneckLayer)}
+    assert ("within" in forms) == (architecture_of(model).post_norm and placement == "pfeiffer")
+
+
 def test_phi_reads_the_input_of_the_block_in_parallel() -> None:
     model = stirred(adapted("phi", "parallel"))
     block = blocks(model)[0]
-    layer = block.mlp.fc2.get_submodule("adapter")
+    layer = block.mlp.fc2.get_submodule(CHILD)
     seen: dict[str, torch.Tensor] = {}
     block.register_forward_pre_hook(lambda _, args: seen.update(into=args[0]))
     block.register_forward_hook(lambda _, __, output: seen.update(out=output))
@@ -129,7 +156,7 @@ def test_pfeiffer_in_pre_norm_is_on_the_sum_that_ends_the_block(family: str) -> 
     with model.disable_adapter():
         logits(model)
     before, after = (states[0] if isinstance(states, tuple) else states for states in (seen["out"], with_adapter))
-    layer = blocks(model)[0].get_submodule("adapter")
+    layer = blocks(model)[0].get_submodule(CHILD)
     assert torch.allclose(after, before + layer.branch("default", before), atol=1e-5)
 
 
@@ -186,6 +213,25 @@ def test_named_adapters(placement: str) -> None:
     assert {name for name, weight in model.named_parameters() if weight.requires_grad} == learns
     with pytest.raises(ValueError, match="does not exist"):
         model.delete_adapter("default")
+
+
+@pytest.mark.parametrize("name", ["bottlenecks", "encoder", "dense", "0"])
+def test_names_that_would_lose_weights_on_saving_are_refused(name: str) -> None:
+    model = adapted("bert")
+    with pytest.raises(ValueError, match=f'"{name}" is part of the name of a module'):
+        model.add_adapter(name, BottleneckConfig(task_type="SEQ_CLS"))
+    assert list(model.peft_config) == ["default"]
+    with pytest.raises(ValueError, match="give the adapter another name"):
+        peft.get_peft_model(tiny("bert"), BottleneckConfig(task_type="SEQ_CLS"), adapter_name=name)
+
+
+def test_a_name_can_be_used_again() -> None:
+    model = stirred(adapted("bert"))
+    model.add_adapter("adapter", BottleneckConfig(task_type="SEQ_CLS"))
+    model.delete_adapter("adapter")
+    model.add_adapter("adapter", BottleneckConfig(placement="houlsby", task_type="SEQ_CLS"))
+    again = peft.get_peft_model(model.unload(), BottleneckConfig(task_type="SEQ_CLS"))
+    assert sum(isinstance(module, BottleneckLayer) for module in again.modules()) == 2
 
 
 def test_an_inactive_adapter_is_deleted_without_a_trace() -> None:
@@ -331,7 +377,7 @@ def test_a_learned_scale_is_one_number_per_place_and_learns(placement: str) -> N
 def test_a_fixed_scale_multiplies() -> None:
     small, large = (stirred(adapted("llama", scale=scale, layers=[1])) for scale in (0.5, 1.0))
     states = torch.randn(2, 3, 32)
-    branch = [blocks(model)[1].get_submodule("adapter").branch("default", states) for model in (small, large)]
+    branch = [blocks(model)[1].get_submodule(CHILD).branch("default", states) for model in (small, large)]
     assert torch.allclose(branch[0] * 2, branch[1], atol=1e-6)
 
 
