@@ -30,6 +30,7 @@ from nlp_transfer.training.fit import Fit, History
 from nlp_transfer.training.loop import Loop
 from nlp_transfer.training.precision import accelerator
 from nlp_transfer.training.signals import StopSignals, stop_signals
+from nlp_transfer.tuners import hold_frozen
 
 
 def fine_tune(
@@ -94,6 +95,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     loaded = load_with_head(backbone, *data.task.head(), recipe.head.pooling, recipe.train.dropout)
     total = sum(parameter.numel() for parameter in loaded.model.parameters())
     model: Any = recipe.method.apply(loaded.model, loaded.head)  # of transformers, or of peft
+    hold_frozen(model, recipe.train.frozen)
     if recipe.train.gradient_checkpointing:
         loaded.model.gradient_checkpointing_enable()
     set_seed(recipe.seed + PartialState().process_index)  # every process draws its own dropout

@@ -113,6 +113,11 @@ class Recipe:
             learning_rate=self.train.learning_rate or self.method.default_learning_rate,
             precision=precision.resolve(self.train.precision, device),  # type: ignore[arg-type]
         )
+        if train.frozen == "bf16" and train.precision != "bf16":
+            raise RequestError(
+                f"train.frozen is bf16 and train.precision {train.precision}: what is multiplied in {train.precision} must be "
+                "held in it. Leave train.frozen out, or train in bf16."
+            )
         longest = backbone.max_length(cap=False)
         if self.data.max_length and self.data.max_length > longest:
             raise RequestError(

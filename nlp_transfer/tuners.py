@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from peft import PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers.models.auto import modeling_auto
@@ -37,6 +38,27 @@ def wrapped(model: nn.Module, config: Any, head: Sequence[str]) -> PeftModel:
     config.modules_to_save = head_modules(model, head)
     with quiet():
         return get_peft_model(model, config)
+
+
+def hold_frozen(model: nn.Module, held: str) -> None:
+    """Hold the linears of the backbone that never learn in bf16, for a training that multiplies in bf16 anyway.
+
+    Args:
+        model: with a method applied.
+        held: `fp32`, where nothing is done, or `bf16`.
+
+    Raises:
+        RequestError: where the model would be saved whole, in what it is held in.
+    """
+    if held == "fp32":
+        return
+    if not isinstance(model, PeftModel):
+        raise RequestError(
+            "train.frozen bf16 is for methods that save what learns alone (lora, adapter): leave it out."
+        )
+    for module in model.modules():
+        if isinstance(module, nn.Linear | Conv1D) and not any(weight.requires_grad for weight in module.parameters()):
+            module.to(torch.bfloat16)
 
 
 def head_modules(model: nn.Module, head: Iterable[str]) -> list[str]:

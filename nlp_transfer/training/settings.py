@@ -35,6 +35,9 @@ class TrainSettings:
     """Largest norm of the gradient of a step; null: no clipping."""
     precision: Precision = "auto"
     """Number format of the forward and backward pass; `auto`: bf16 where the hardware multiplies it natively, else fp32."""
+    frozen: Literal["fp32", "bf16"] = "fp32"
+    """Number format in which a tuner's method (lora, adapter) holds the linears that never learn; `bf16` halves their
+    memory and, with precision bf16, changes no result: they are multiplied in bf16 anyway."""
     dropout: float | None = None
     """Dropout everywhere in the model; unset: what the backbone's configuration says."""
     gradient_checkpointing: bool = False
