@@ -50,7 +50,7 @@ def merged(run: Run, output: Path) -> list[str]:
     model = recipe.method.merge(copy.deepcopy(run.model))
     with _written(output) as folder:
         artefacts.save(model, run.tokenizer, folder, recipe.model.revision)
-        again = artefacts.load(folder, run.task, recipe).to(run.model.device).eval()
+        again = artefacts.load(folder, run.task, run.folder / "recipe.yaml").to(run.model.device).eval()
         difference = float(np.abs(_logits(run, again) - _logits(run, run.model)).max())
         if difference > TOLERANCE:
             raise RequestError(

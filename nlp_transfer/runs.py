@@ -25,7 +25,6 @@ from nlp_transfer.errors import RequestError
 from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
-from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import without_texts, write_json
 from nlp_transfer.tasks import Mistake, Task
 
@@ -73,8 +72,8 @@ class Run:
     @cached_property
     def model(self) -> Any:
         """The model in fp32, on the device at hand, ready to predict."""
-        recipe = Recipe.read(self.folder / "recipe.yaml")
-        model = artefacts.load(self.artefact, self.task, recipe, self.report.get("backbone", {}).get("sha256"))
+        sha256 = self.report.get("backbone", {}).get("sha256")
+        model = artefacts.load(self.artefact, self.task, self.folder / "recipe.yaml", sha256)
         return model.to(processes().device).eval()
 
     def predict(self, texts: Any, batch_size: int = BATCH, columns: Mapping[str, str] | None = None) -> list[Any]:

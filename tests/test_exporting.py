@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
-from nlp_transfer import cli, fine_tune, load_run, samples
+from nlp_transfer import RequestError, cli, fine_tune, load_run, samples
 
 TEXTS = ["Not a dull minute in it.", "The soup was cold.", "I would buy it again."]
 
@@ -83,13 +85,18 @@ def test_an_existing_folder_is_not_written_into(
     assert "exists: name a new folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("method", ["lora", "adapter"])
+def test_a_tuner_with_weights_missing_is_refused(method: str, tiny: Path, tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", tiny, method=method)
+    file = run / "model" / "adapter_model.safetensors"
+    weights = load_file(file)
+    for lost in (min(weights), max(weights)):
+        save_file({name: value for name, value in weights.items() if name != lost}, file, {"format": "pt"})
+        with pytest.raises(RequestError, match="does not hold the weights"):
+            load_run(run).predict(TEXTS)
+
+
 def test_a_tuner_is_not_put_on_another_backbone(tiny_bert: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
-    from nlp_transfer import RequestError
-
     model = tmp_path / "backbone"
     shutil.copytree(tiny_bert, model)
     run = trained(tmp_path / "run", model, method="lora")

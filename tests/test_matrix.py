@@ -46,14 +46,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from nlp_transfer import artefacts, tasks
-from nlp_transfer.recipe import Recipe
 import json
 
 root, answers = Path(sys.argv[1]), {}
 with torch.no_grad():
     for folder in sorted(path.parent for path in root.glob("*/rows.safetensors")):
         task = tasks.from_json(json.loads((folder / "task.json").read_text()))
-        model = artefacts.load(folder / "model", task, Recipe.read(folder / "recipe.yaml")).eval()
+        model = artefacts.load(folder / "model", task, folder / "recipe.yaml").eval()
         answers[folder.name] = model(**load_file(folder / "rows.safetensors")).logits
 save_file(answers, root / "answers.safetensors")
 """
