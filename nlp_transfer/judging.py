@@ -12,7 +12,7 @@ from nlp_transfer.data.sources import single
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.evaluation.errors import by_confidence
 from nlp_transfer.runs import BATCH, Judgement, load_run
-from nlp_transfer.tasks import Task
+from nlp_transfer.tasks import Task, column
 
 PARTS = ("scores", "intervals", "details", "warnings")
 """What a file of scores says of a run."""
@@ -113,7 +113,7 @@ def _labels(task: Task) -> set[str]:
 
 def _refuse_other_answers(first: str, its: Split, other: str, split: Split, task: Task) -> None:
     names = [PLACE, *task.answer_columns]
-    ours, theirs = (zip(*(each.rows[name] for name in names), strict=True) for each in (its, split))
+    ours, theirs = (zip(*(column(each.rows, name) for name in names), strict=True) for each in (its, split))
     for mine, yours in zip(ours, theirs, strict=False):
         if mine != yours:
             raise RequestError(

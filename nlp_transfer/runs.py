@@ -123,7 +123,7 @@ class Run:
             "errors": analysis(self.task, judged, mistakes, split),
         }
         scores, intervals = self.task.metrics(judged), bootstrap(self.task, judged)
-        return Judgement(answers, scores, intervals, details, mistakes, list(split.rows[PLACE]))
+        return Judgement(answers, scores, intervals, details, mistakes, split.rows[PLACE][:])
 
     def outputs(
         self, split: Split, batch_size: int = BATCH, each_batch: Callable[[], None] = lambda: None

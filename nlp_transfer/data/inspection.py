@@ -13,7 +13,7 @@ import numpy as np
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.findings import Finding, Place, plural, share, some
-from nlp_transfer.tasks import Task
+from nlp_transfer.tasks import Task, column
 
 SHORT = 3
 """Characters below which a text is very short."""
@@ -80,7 +80,7 @@ def folded(cell: Any) -> str:
 
 def _keys(split: Split, columns: Sequence[str]) -> list[bytes]:
     """A digest of each row's folded cells: equal cells, equal key, in little memory."""
-    cells = zip(*(split.rows[name] for name in columns), strict=True)
+    cells = zip(*(column(split.rows, name) for name in columns), strict=True)
     return [hashlib.blake2b("\x1f".join(map(folded, row)).encode("utf-8"), digest_size=16).digest() for row in cells]
 
 
@@ -141,7 +141,7 @@ def _conflicts(task: Task, splits: Mapping[str, Split], keys: Mapping[str, list[
 
 def _answers(task: Task, split: Split) -> list[str]:
     """Each row's answer as one string."""
-    return [repr(cells) for cells in zip(*(split.rows[name] for name in task.answer_columns), strict=True)]
+    return [repr(cells) for cells in zip(*(column(split.rows, name) for name in task.answer_columns), strict=True)]
 
 
 def _short(columns: Sequence[str], splits: Mapping[str, Split]) -> Iterator[Finding]:
@@ -149,7 +149,7 @@ def _short(columns: Sequence[str], splits: Mapping[str, Split]) -> Iterator[Find
     for name, split in splits.items():
         rows = [
             (name, row)
-            for row, cells in enumerate(zip(*(split.rows[column] for column in columns), strict=True))
+            for row, cells in enumerate(zip(*(column(split.rows, name) for name in columns), strict=True))
             if any(isinstance(cell, str) and len(cell.strip()) < SHORT for cell in cells)
         ]
         if rows:

@@ -164,7 +164,7 @@ def _one_in_memory(rows: Any, origin: str) -> Table:
 def _from_dataset(rows: datasets.Dataset, origin: str) -> Table:
     columns = {}
     for name, feature in rows.features.items():
-        cells = list(rows[name])
+        cells = rows[name][:]
         if isinstance(feature, datasets.ClassLabel):
             # -1 is how data sets of the Hub write "not told"
             cells = [None if cell is None or cell < 0 else feature.int2str(cell) for cell in cells]

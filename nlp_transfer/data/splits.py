@@ -144,8 +144,8 @@ def read(task: Task, split: Split, warnings: list[Finding]) -> Split:
     except RowError as error:
         raise split.error(error) from error
     if left := len(split) - len(rows):
-        kept = set(rows[PLACE])
-        places = (Place(split.origin, f"{split.unit} {place}") for place in split.rows[PLACE] if place not in kept)
+        kept = set(rows[PLACE][:])
+        places = (Place(split.origin, f"{split.unit} {place}") for place in split.rows[PLACE][:] if place not in kept)
         message = f"{left} of {plural(len(split))} of {split.origin} left out by the task's rule."
         warnings.append(Finding("left_out", message, left, some(places)))
     if not len(rows):
@@ -198,6 +198,6 @@ def fingerprint(splits: Sequence[Dataset]) -> str:
     for rows in splits:
         for name in sorted(set(rows.column_names) - {PLACE}):
             digest.update(f"\x1e{name}\x1e".encode())
-            for cell in rows[name]:
+            for cell in rows[name][:]:
                 digest.update(f"{cell}\x1f".encode())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nlp_transfer.data.checks import PLACE, Split
-from nlp_transfer.tasks import Mistake, Task
+from nlp_transfer.tasks import Mistake, Task, column
 
 SHOWN = 10
 """Wrong answers in the report: those the model was surest of."""
@@ -49,7 +49,7 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
         "most_confident": shown,
         "confusions": [{"gold": gold, "answer": answer, "count": count} for (gold, answer), count in pairs],
         "by_length": by_length(
-            task, judged, np.sum([[len(str(text)) for text in split.rows[name]] for name in names], 0)
+            task, judged, np.sum([[len(str(text)) for text in column(split.rows, name)] for name in names], 0)
         ),
     }
 

@@ -23,7 +23,7 @@ from nlp_transfer.metrics.expected_calibration_error import expected_calibration
 from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
-from nlp_transfer.tasks import Columns, Primary, Remark, Task, pad
+from nlp_transfer.tasks import Columns, Primary, Remark, Task, column, pad
 from nlp_transfer.temperature import best_temperature, uncalibrated
 from nlp_transfer.training.batch import Batch
 
@@ -137,7 +137,7 @@ class Classification(Task):
 
     def remarks(self, rows: Dataset) -> list[Remark]:
         """Labels that look the same and are not, and labels that are rare beside the most frequent."""
-        counts = Counter(rows["label"])
+        counts = Counter(column(rows, "label"))
         alike, rare = similar_labels(counts), rare_labels(self.classes, counts)
         remarks = []
         if alike:
@@ -157,7 +157,7 @@ class Classification(Task):
 
     def strata(self, rows: Dataset) -> Sequence[Hashable]:
         """The labels: a cut keeps their shares."""
-        return rows["label"]
+        return column(rows, "label")
 
     def head(self) -> tuple[Any, dict[str, Any]]:
         """The architecture's classifier with one output per label, which it knows by name."""
@@ -169,7 +169,7 @@ class Classification(Task):
     def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
         """Token ids of each text, and the label's number where there is one."""
         encoded = tokenizer(
-            list(rows["text"]), truncation=True, return_attention_mask=False, return_token_type_ids=False
+            column(rows, "text"), truncation=True, return_attention_mask=False, return_token_type_ids=False
         )
         # a text of characters that a tokenizer drops has no tokens, and a decoder must read at least one
         features: dict[str, list[Any]] = {
@@ -177,7 +177,7 @@ class Classification(Task):
         }
         if "label" in rows:
             numbers = {name: i for i, name in enumerate(self.classes)}
-            features["label"] = [numbers[label] for label in rows["label"]]
+            features["label"] = [numbers[label] for label in column(rows, "label")]
         return features
 
     def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:
@@ -215,7 +215,7 @@ class Classification(Task):
 
     def _numbers(self, rows: Dataset) -> np.ndarray:
         numbers = {name: i for i, name in enumerate(self.classes)}
-        return np.array([numbers[label] for label in rows["label"]])
+        return np.array([numbers[label] for label in column(rows, "label")])
 
     def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
         """Probabilities (rows, labels), and the true labels (rows,)."""
@@ -236,7 +236,7 @@ class Classification(Task):
 
     def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
         """Precision, recall, F1 and support per class, and the confusion matrix (true labels down, predictions across)."""
-        predictions, references = [answer.label for answer in answers], list(rows["label"])
+        predictions, references = [answer.label for answer in answers], column(rows, "label")
         classes = list(self.classes)
         scores = precision_recall_fscore_support(references, predictions, labels=classes, zero_division=0)
         columns = zip(*(column.tolist() for column in scores), strict=True)
@@ -267,7 +267,7 @@ def label_text(label: Any) -> str:
 
 def _labels(rows: Dataset) -> list[str]:
     """Every row's label as text, each a single one."""
-    labels = list(rows["label"])
+    labels = column(rows, "label")
     for i, label in enumerate(labels):
         if isinstance(label, list):
             raise RowError(i, f"a list of {len(label)} labels where one is expected.")
@@ -276,7 +276,7 @@ def _labels(rows: Dataset) -> list[str]:
 
 def _with(rows: Dataset, names: set[str]) -> list[int]:
     """Indices of the rows with one of these labels."""
-    return [i for i, label in enumerate(rows["label"]) if label in names]
+    return [i for i, label in enumerate(column(rows, "label")) if label in names]
 
 
 def with_labels(rows: Dataset, labels: list[str]) -> Dataset:

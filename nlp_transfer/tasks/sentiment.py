@@ -15,6 +15,7 @@ from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
 from nlp_transfer.metrics.quadratic_kappa import quadratic_kappa
+from nlp_transfer.tasks import column
 from nlp_transfer.tasks.classification import LABEL_NAMES, TEXT_NAMES, Classification, label_text, with_labels
 
 POLARITY = {
@@ -88,7 +89,7 @@ class Sentiment(Classification):
 
     def fit(self, rows: Dataset) -> Self:
         """Find out how the labels are written, and which classes they hold."""
-        spellings = {_folded(label) for label in rows["label"]}
+        spellings = {_folded(label) for label in column(rows, "label")}
         try:
             scale, numbers = self._scale(spellings)
         except RequestError:
@@ -97,7 +98,7 @@ class Sentiment(Classification):
         if self.grades == "five" and scale == "polarity":
             raise RequestError(f"task.grades five needs star ratings; the labels are {listing(sorted(spellings))}.")
         task = replace(self, scale_read=scale, numbers_read=numbers)
-        counts = Counter(grade for i, label in enumerate(rows["label"]) if (grade := task._grade(i, label)))
+        counts = Counter(grade for i, label in enumerate(column(rows, "label")) if (grade := task._grade(i, label)))
         order = STAR_CLASSES if task._graded_as_stars else tuple(POLARITY)
         return task._fitted(tuple(name for name in order if counts[name]), counts)
 
@@ -105,7 +106,7 @@ class Sentiment(Classification):
         """Labels as classes; neutral rows left out where two classes are learned and no rule places them."""
         if "label" not in rows.column_names:
             return rows
-        grades = [self._grade(i, label) for i, label in enumerate(rows["label"])]
+        grades = [self._grade(i, label) for i, label in enumerate(column(rows, "label"))]
         for i, grade in enumerate(grades):
             if grade and grade not in self.classes:
                 raise RowError(i, str(self._unknown(rows["label"][i])))
@@ -185,7 +186,7 @@ class Sentiment(Classification):
 
     def _point_at_the_odd_one(self, rows: Dataset) -> None:
         """Where most labels are words of polarity and few are not, the first of the few is what is wrong."""
-        odd = [i for i, label in enumerate(rows["label"]) if _folded(label) not in _POLARITY_OF]
+        odd = [i for i, label in enumerate(column(rows, "label")) if _folded(label) not in _POLARITY_OF]
         if len(odd) < len(rows) / 2:
             hint = did_you_mean(str(rows["label"][odd[0]]), POLARITY)
             raise RowError(odd[0], f'the label "{rows["label"][odd[0]]}" is no polarity. {hint}')
