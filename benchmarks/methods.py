@@ -92,7 +92,7 @@ def once(case_name: str, method_name: str, rate: float, seed: int, data_root: Pa
         if all(run[name] == value for name, value in key.items()) and run["definition"] == definition(
             case_name, method_name
         ):
-            return run["figures"]  # type: ignore[no-any-return]
+            return run["figures"]
     figures = train(CASES[case_name], MEASURED[method_name], rate, seed, data_root)
     line = {**key, "definition": definition(case_name, method_name), "figures": figures}
     FILE.parent.mkdir(exist_ok=True)
