@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import CamembertConfig, CamembertForSequenceClassification
 
-from nlp_transfer import RequestError, fine_tune, samples
+from nlp_transfer import RequestError, fine_tune, methods, samples
 from nlp_transfer.methods.lora import LoRA
 from nlp_transfer.tuners import head_modules, hold_frozen, linears
 from tests.families import tiny
@@ -97,3 +98,18 @@ def test_all_linear_is_every_linear_but_the_heads(family: str) -> None:
 def test_settings_that_no_model_could_have_are_refused(settings: dict) -> None:
     with pytest.raises(RequestError, match=rf"method\.{next(iter(settings))}"):
         LoRA(**settings)
+
+
+def test_a_family_outside_the_table_of_architectures_has_what_needs_no_table() -> None:
+    config = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    head = [f"classifier.{part}" for part in ("dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias")]
+
+    def camembert() -> torch.nn.Module:
+        return CamembertForSequenceClassification(CamembertConfig(vocab_size=64, **config))
+
+    for method in ("full", "head", "lora"):
+        model = methods.find(method)().apply(camembert(), head)
+        assert any(weight.requires_grad for weight in model.parameters())
+    for method in ("freeze", "adapter"):
+        with pytest.raises(RequestError, match=r"\"camembert\" are not known.*full, head and lora work without"):
+            methods.find(method)().apply(camembert(), head)
