@@ -60,6 +60,8 @@ def _metrics() -> Iterator[str]:
 def _settings(cls: type, section: str) -> Iterator[str]:
     for setting in members.settings(cls):
         default = "unset" if setting.default is None else setting.default
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default)) or "none"
         yield f"    --{section}.{setting.name} ({default}): {' '.join(setting.help.split())}"
 
 
