@@ -301,6 +301,19 @@ def test_two_runs_in_one_folder_are_refused(tiny_bert: Path, tmp_path: Path) -> 
     assert fine_tune(**recipe(tiny_bert, max_steps=1), output=tmp_path / "run").scores
 
 
+def test_a_second_training_is_kept_out_of_a_folder_where_one_is_running(
+    tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    first = start(words(tiny_bert, folder), tmp_path / "first.txt", slow="evaluation")
+    assert wait_for(lambda: steps_logged(folder) > 0, first)
+    assert cli.main([*words(tiny_bert, folder), "--quiet"]) == 2
+    assert "another process works in" in capsys.readouterr().err
+    first.join()
+    assert first.exitcode == 0, (tmp_path / "first.txt").read_text(encoding="utf-8")
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["status"] == "finished"
+
+
 def test_a_folder_that_cannot_be_written_is_one_message(tiny_bert: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(RequestError, match="is a file"):
