@@ -26,6 +26,8 @@ class Architecture:
     """What stands between ids and first block, and what feeds all blocks, such as relative positions."""
     blocks: str
     """The blocks; `*` is every member of a list."""
+    keys_values: tuple[str, ...]
+    """The linears of attention's keys and values; one that computes queries as well where the family has no others."""
     attention_output: str
     """The linear that ends attention."""
     feed_forward_input: str
@@ -52,6 +54,7 @@ class Architecture:
 _BERT = Architecture(
     embeddings=("embeddings",),
     blocks="encoder.layer.*",
+    keys_values=("attention.self.key", "attention.self.value"),
     attention_output="attention.output.dense",
     feed_forward_input="intermediate.dense",
     feed_forward_output="output.dense",
@@ -62,6 +65,7 @@ _BERT = Architecture(
 _LLAMA = Architecture(
     embeddings=("embed_tokens",),
     blocks="layers.*",
+    keys_values=("self_attn.k_proj", "self_attn.v_proj"),
     attention_output="self_attn.o_proj",
     feed_forward_input="mlp.gate_proj",
     feed_forward_output="mlp.down_proj",
@@ -72,6 +76,7 @@ _LLAMA = Architecture(
 _GPT2 = Architecture(
     embeddings=("wte", "wpe", "drop"),
     blocks="h.*",
+    keys_values=("attn.c_attn",),
     attention_output="attn.c_proj",
     feed_forward_input="mlp.c_fc",
     feed_forward_output="mlp.c_proj",
@@ -89,6 +94,7 @@ TABLE: dict[str, Architecture] = {
     ),
     "deberta-v2": replace(
         _BERT,
+        keys_values=("attention.self.key_proj", "attention.self.value_proj"),
         sometimes={
             "encoder.rel_embeddings": lambda config: config.relative_attention,
             "encoder.LayerNorm": lambda config: "layer_norm" in getattr(config, "norm_rel_ebd", "none").lower(),
@@ -98,12 +104,14 @@ TABLE: dict[str, Architecture] = {
     "mpnet": replace(
         _BERT,
         embeddings=("embeddings", "encoder.relative_attention_bias"),
+        keys_values=("attention.attn.k", "attention.attn.v"),
         attention_output="attention.attn.o",
         attention_norm="attention.LayerNorm",
     ),
     "distilbert": Architecture(
         embeddings=("embeddings",),
         blocks="transformer.layer.*",
+        keys_values=("attention.k_lin", "attention.v_lin"),
         attention_output="attention.out_lin",
         feed_forward_input="ffn.lin1",
         feed_forward_output="ffn.lin2",
@@ -114,6 +122,7 @@ TABLE: dict[str, Architecture] = {
     "albert": Architecture(
         embeddings=("embeddings", "encoder.embedding_hidden_mapping_in"),
         blocks="encoder.albert_layer_groups.*.albert_layers.*",
+        keys_values=("attention.key", "attention.value"),
         attention_output="attention.dense",
         feed_forward_input="ffn",
         feed_forward_output="ffn_output",
@@ -125,6 +134,7 @@ TABLE: dict[str, Architecture] = {
     "modernbert": Architecture(
         embeddings=("embeddings",),
         blocks="layers.*",
+        keys_values=("attn.Wqkv",),
         attention_output="attn.Wo",
         feed_forward_input="mlp.Wi",
         feed_forward_output="mlp.Wo",
@@ -133,11 +143,16 @@ TABLE: dict[str, Architecture] = {
         post_norm=False,
     ),
     "gpt2": _GPT2,
-    "gpt_neo": replace(_GPT2, attention_output="attn.attention.out_proj"),
+    "gpt_neo": replace(
+        _GPT2,
+        keys_values=("attn.attention.k_proj", "attn.attention.v_proj"),
+        attention_output="attn.attention.out_proj",
+    ),
     "opt": Architecture(
         embeddings=("decoder.embed_tokens", "decoder.embed_positions"),
         sometimes={"decoder.project_in": lambda config: config.word_embed_proj_dim != config.hidden_size},
         blocks="decoder.layers.*",
+        keys_values=("self_attn.k_proj", "self_attn.v_proj"),
         attention_output="self_attn.out_proj",
         feed_forward_input="fc1",
         feed_forward_output="fc2",
@@ -149,6 +164,7 @@ TABLE: dict[str, Architecture] = {
     "bloom": Architecture(
         embeddings=("word_embeddings", "word_embeddings_layernorm"),
         blocks="h.*",
+        keys_values=("self_attention.query_key_value",),
         attention_output="self_attention.dense",
         feed_forward_input="mlp.dense_h_to_4h",
         feed_forward_output="mlp.dense_4h_to_h",

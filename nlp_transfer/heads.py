@@ -20,15 +20,17 @@ class HeadSettings:
 
     pooling: Pooling = "auto"
     """How token vectors become one: `own` as the architecture's classifier does, `cls` the first token, `mean` over all
-    tokens, `last` the last token; `auto` is `own`, but `mean` for the method `head` on an encoder."""
+    tokens, `last` the last token; `auto` is `own`, but on an encoder `mean` for the methods `head` and `prompt`, and on a
+    decoder `last` for `prompt`."""
 
 
-def settled(pooling: Pooling, config: PreTrainedConfig, of_method: str) -> Any:
-    """The pooling that `auto` stands for: on an encoder what the method prefers, elsewhere the architecture's own."""
+def settled(pooling: Pooling, config: PreTrainedConfig, on_encoder: str, on_decoder: str) -> Any:
+    """The pooling that `auto` stands for: what the method prefers on such a backbone."""
     if pooling != "auto":
         return pooling
-    pooled_already = config.model_type == PooledConfig.model_type
-    return "own" if pooled_already or is_decoder(config) else of_method
+    if config.model_type == PooledConfig.model_type:
+        return "own"
+    return on_decoder if is_decoder(config) else on_encoder
 
 
 def load_with_head(

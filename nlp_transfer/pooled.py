@@ -30,6 +30,12 @@ class PooledConfig(PreTrainedConfig):
     pooling: str = "mean"
     classifier_dropout: float = 0.1
 
+    @property
+    def vocab_size(self) -> int:
+        """The backbone's, by which peft finds its token vectors."""
+        assert isinstance(self.backbone_config, PreTrainedConfig)
+        return self.backbone_config.get_text_config().vocab_size
+
 
 class PooledClassifier(PreTrainedModel):
     """A classifier that pools `cls`, `mean` or `last`, whatever its backbone's own classifier does.
@@ -72,6 +78,8 @@ class PooledClassifier(PreTrainedModel):
         states = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
         if attention_mask is None:
             attention_mask = torch.ones(states.shape[:2], device=states.device)
+        # with keys and values from outside the mask begins with theirs, which have no states
+        attention_mask = attention_mask[:, -states.shape[1] :]
         logits = self.classifier(self.dropout(pool(states, attention_mask, self.config.pooling)))
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -118,13 +118,15 @@ class Recipe:
                 f"train.frozen is bf16 and train.precision {train.precision}: what is multiplied in {train.precision} must be "
                 "held in it. Leave train.frozen out, or train in bf16."
             )
-        longest = backbone.max_length(cap=False)
-        if self.data.max_length and self.data.max_length > longest:
+        longest = backbone.max_length(cap=False) - self.method.virtual_tokens
+        if longest < (self.data.max_length or 1):
+            before = f" {self.method.virtual_tokens} of them before the text" if self.method.virtual_tokens else ""
             raise RequestError(
-                f"data.max_length is {self.data.max_length}, but {backbone.name} reads at most {longest} tokens."
+                f"data.max_length is {self.data.max_length}, but {backbone.name} reads at most "
+                f"{longest + self.method.virtual_tokens} tokens,{before}."
             )
-        data = replace(self.data, max_length=self.data.max_length or backbone.max_length())
-        pooling = settled(self.head.pooling, backbone.config, self.method.encoder_pooling)
+        data = replace(self.data, max_length=self.data.max_length or min(backbone.max_length(), longest))
+        pooling = settled(self.head.pooling, backbone.config, self.method.encoder_pooling, self.method.decoder_pooling)
         return replace(self, train=train, data=data, head=replace(self.head, pooling=pooling))
 
     def to_dict(self) -> Values:

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from peft import PeftModel, TaskType, get_peft_model
+from peft import PeftModel, PeftType, TaskType, get_peft_model
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers.models.auto import modeling_auto
 from transformers.pytorch_utils import Conv1D
 
+from nlp_transfer.architectures import body
 from nlp_transfer.errors import RequestError, listing
+from nlp_transfer.pooled import PooledClassifier
 from nlp_transfer.quiet import quiet
 
 TASK_TYPES = {
@@ -82,14 +85,73 @@ def head_modules(model: nn.Module, head: Iterable[str]) -> list[str]:
     return found
 
 
+def prompted(model: Any, config: Any, head: Sequence[str]) -> PeftModel:
+    """A model whose text gets company from a tuner: vectors before it, or keys and values before its own in every block.
+
+    PEFT's own classes for classifiers and the like put heads together by hand, which is right for few; the class for
+    features hands over whatever the model answers.
+
+    Args and returns as `wrapped`.
+
+    Raises:
+        RequestError: for a head that would read vectors before the text in place of the text.
+    """
+    if config.peft_type != PeftType.PREFIX_TUNING:
+        _refuse_heads(model)
+    inside = body(model)
+    sizes = inside.config.get_text_config()
+    config.task_type = TaskType.FEATURE_EXTRACTION
+    config.modules_to_save = head_modules(model, head)
+    config.num_layers = sizes.num_hidden_layers
+    if config.peft_type == PeftType.PREFIX_TUNING:
+        config.num_attention_heads = getattr(sizes, "num_key_value_heads", None) or sizes.num_attention_heads
+        width = getattr(sizes, "head_dim", None) or sizes.hidden_size // sizes.num_attention_heads
+        config.token_dim = config.num_attention_heads * width
+    else:
+        config.num_attention_heads = sizes.num_attention_heads
+        config.token_dim = inside.get_input_embeddings().embedding_dim
+    with quiet():
+        return get_peft_model(model, config)
+
+
+def _refuse_heads(model: nn.Module) -> None:
+    if not isinstance(model, PooledClassifier):
+        raise RequestError(
+            f"{type(model).__name__} finds what it reads by its place in the text or by token ids, and a prompt moves "
+            "the one and has none of the other: use --head.pooling mean or last, or the methods prefix or lora."
+        )
+    if model.config.pooling == "cls":
+        raise RequestError("head.pooling cls would read the first vector of the prompt: use mean or last.")
+
+
+def merged(model: Any) -> nn.Module:
+    """The plain model with a tuner's weights in its own, and the head as it was trained; the model is used up.
+
+    Heads of several modules are put in their places before PEFT merges: its IA3 stumbles over them.
+    """
+    plain = model.base_model.model
+    for name, module in list(plain.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            plain.set_submodule(name, module.modules_to_save[module.active_adapters[0]])
+    return model.merge_and_unload()
+
+
+def transposed(model: nn.Module, names: Iterable[str]) -> bool:
+    """Whether modules of these names hold their weights the other way round (GPT-2's `Conv1D`), of which PEFT wants to know."""
+    return any(isinstance(model.get_submodule(name), Conv1D) for name in names)
+
+
+def outside(model: nn.Module, head: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Of the names of modules those that do not belong to the head."""
+    inside = tuple(f"{name}." for name in head_modules(model, head))
+    return [name for name in names if not f"{name}.".startswith(inside)]
+
+
 def linears(model: nn.Module, head: Iterable[str] = ()) -> list[str]:
     """The names of all linear modules outside the head."""
-    outside = tuple(f"{name}." for name in head_modules(model, head))
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and not f"{name}.".startswith(outside)
-    ]
+    return outside(
+        model, head, [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    )
 
 
 def refuse_gaps(model: nn.Module, tuned: Iterable[str], asked: str, available: Sequence[str]) -> None:

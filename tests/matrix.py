@@ -16,18 +16,25 @@ from tests.families import FAMILIES, tiny
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lora": [{"variant": "rslora"}, {"variant": "dora"}, {"variant": "pissa"}],
     "adapter": [{"placement": "houlsby"}, {"placement": "parallel", "scale": "learned"}, {"layers": (1,)}],
+    "peft": [{"tuner": "IA3"}],
+    "prefix": [{"projection": 8}],
     "freeze": [{"lowest": 0}, {"blocks": (1,)}],
 }
 """Settings, besides the defaults, under which a method is another thing."""
 
-WIDER: dict[str, dict[str, Any]] = {"adapter": {"bottleneck_size": 8}}
-"""Settings for models of width 32, where a default would leave next to nothing."""
+WIDER: dict[str, dict[str, Any]] = {"adapter": {"bottleneck_size": 8}, "prefix": {"length": 4}, "prompt": {"length": 4}}
+"""Settings for models of width 32 and 64 tokens, where a default would leave next to nothing, of the adapter or of the text."""
+
+NO_CACHE = "takes no keys and values from outside"
 
 UNSUPPORTED: dict[tuple[str, str], str] = {
+    **{("prefix", family): NO_CACHE for family in ("albert", "deberta-v2", "distilbert", "modernbert", "mpnet")},
+    **{("bitfit", family): "has no biases" for family in ("gemma", "llama", "mistral", "modernbert", "qwen3")},
+    ("prompt", "own"): "finds what it reads by its place",
     ("freeze", "albert"): "runs the same block as every layer",
     ("adapter layers=(1,)", "albert"): "runs the same block as every layer",
 }
-"""Cells that are refused, by method and family, and what the refusal says; `docs/methods.md` has the same table."""
+"""Cells that are refused, by method and family or pooling, and what the refusal says; `docs/methods.md` has the same table."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Cell:
     method: str
     task: str
     family: str
-    pooling: str = "own"
+    pooling: str = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -48,7 +55,8 @@ class Cell:
     @property
     def reason(self) -> str | None:
         """Why it cannot be, or None."""
-        return UNSUPPORTED.get((self.way, self.family)) or UNSUPPORTED.get((self.method, self.family))
+        keys = ((self.way, self.family), (self.method, self.family), (self.method, self.pooling))
+        return next((UNSUPPORTED[key] for key in keys if key in UNSUPPORTED), None)
 
     def __str__(self) -> str:
         return f"{self.way}, {self.task}, {self.family}, {self.pooling}"
@@ -62,7 +70,9 @@ def cells() -> list[Cell]:
     for method in methods.names():
         for settings in [{}, *VARIANTS.get(method, [])]:
             found += [Cell(method, "classification", family, settings=settings) for family in FAMILIES]
-        found += [Cell(method, "classification", family, pooling) for family in both for pooling in ("mean", "last")]
+        found += [
+            Cell(method, "classification", family, pooling) for family in both for pooling in ("own", "mean", "last")
+        ]
     return list({str(cell): cell for cell in found}.values())
 
 

@@ -77,14 +77,17 @@ class Made:
     def of(cls, cell: Cell, folder: Path) -> Made:
         found = data(cell.task)
         method = methods.find(cell.method)(**{**WIDER.get(cell.method, {}), **cell.settings})
-        settings, pooling = ModelSettings(str(folder)), HeadSettings(cell.pooling)  # type: ignore[arg-type]
-        recipe = Recipe(tasks.find(cell.task)(), DataSettings("rows.csv"), settings, method, head=pooling)
+        settings, head = ModelSettings(str(folder)), HeadSettings(cell.pooling)  # type: ignore[arg-type]
         backbone = Backbone.find(settings)
+        recipe = Recipe(tasks.find(cell.task)(), DataSettings("rows.csv"), settings, method, head=head)
+        recipe = recipe.resolved(backbone, torch.device("cpu"))
         set_seed(0)
-        loaded = load_with_head(backbone, *found.task.head(), cell.pooling, dropout=0.0)
+        loaded = load_with_head(backbone, *found.task.head(), recipe.head.pooling, dropout=0.0)
         model = method.apply(loaded.model, loaded.head)
         rows = found.splits["train"].rows.select(range(ROWS))
-        return cls(cell, recipe, model, loaded.head, Features.of(rows, found.task, backbone.tokenizer()))
+        return cls(
+            cell, recipe, model, loaded.head, Features.of(rows, found.task, backbone.tokenizer(recipe.data.max_length))
+        )
 
     @property
     def batch(self) -> Batch:
@@ -107,10 +110,11 @@ def check(made: Made, folder: Path) -> None:
     model = made.model
     learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if isinstance(model, PeftModel):
-        declared = {name for name in learning if model.base_model.prefix in name}
+        prefix = "prompt_encoder." if model.active_peft_config.is_prompt_learning else model.base_model.prefix
+        declared = {name for name in learning if prefix in name}
         assert declared, "the tuner put nothing in"
         head = {
-            name.replace("modules_to_save.default.", "").removeprefix("base_model.model.")
+            name.replace("modules_to_save.default.", "").removeprefix("base_model.").removeprefix("model.")
             for name in learning - declared
         }
         assert head == set(made.head), "besides the tuner the head learns, and nothing else"

@@ -28,12 +28,19 @@ class Method(ABC):
     from_scratch: ClassVar[bool] = False
     """Whether it can train a model that knows nothing yet; the others would leave random weights as they are."""
     encoder_pooling: ClassVar[str] = "own"
-    """What `head.pooling auto` means on an encoder; on a decoder it is always the architecture's own."""
+    """What `head.pooling auto` means on an encoder."""
+    decoder_pooling: ClassVar[str] = "own"
+    """What `head.pooling auto` means on a decoder."""
 
     @property
     def name(self) -> str:
         """The method's name: that of its file."""
         return members.name_of(self)
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many tokens it puts before every text: so many less of the text can be read."""
+        return 0
 
     @abstractmethod
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:

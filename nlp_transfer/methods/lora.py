@@ -10,11 +10,10 @@ from typing import Any, ClassVar, Literal
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.methods import Method, refuse
-from nlp_transfer.tuners import linears, refuse_gaps, suffixes, wrapped
+from nlp_transfer.tuners import linears, merged, refuse_gaps, suffixes, transposed, wrapped
 
 ALL_LINEAR = "all-linear"
 
@@ -63,13 +62,12 @@ class LoRA(Method):
                     f"method.targets {target} matches no linear. There is: {listing(suffixes(available), 20)}."
                 )
         refuse_gaps(model, chosen, asked, available)
-        modules = dict(model.named_modules())
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # an int there, and used as a number
             lora_dropout=self.dropout,
             target_modules=chosen,
-            fan_in_fan_out=any(isinstance(modules[name], Conv1D) for name in chosen),
+            fan_in_fan_out=transposed(model, chosen),
             use_rslora=self.variant == "rslora",
             use_dora=self.variant == "dora",
             init_lora_weights="pissa" if self.variant == "pissa" else True,
@@ -91,4 +89,4 @@ class LoRA(Method):
 
     def merge(self, model: Any) -> nn.Module:
         """The plain model with W + s B A in place of W."""
-        return model.merge_and_unload()
+        return merged(model)

@@ -1,0 +1,49 @@
+"""IA3: keys, values and the inner states of the feed-forward are scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from peft import IA3Config
+from torch import nn
+
+from nlp_transfer.architectures import architecture_of, blocks, part
+from nlp_transfer.methods import Method
+from nlp_transfer.tuners import merged, transposed, wrapped
+
+
+@dataclass(frozen=True)
+class IA3(Method):
+    """A factor per feature of keys, values and the feed-forward's inner states learns (Liu 2022).
+
+    Where one linear computes queries, keys and values together (GPT-2, Bloom, ModernBERT), all three are scaled, as PEFT does.
+    """
+
+    default_learning_rate: ClassVar[float] = 1e-2
+
+    def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
+        """Put the factors in.
+
+        Raises:
+            RequestError: for an architecture whose parts are not known.
+        """
+        names = {id(module): name for name, module in model.named_modules()}
+        architecture = architecture_of(model)
+
+        def named(part_name: str) -> list[str]:
+            return [names[id(part(block, part_name))] for block in blocks(model)]
+
+        feed_forward = named(architecture.feed_forward_output)
+        attention = [name for part_name in architecture.keys_values for name in named(part_name)]
+        config = IA3Config(
+            target_modules=attention + feed_forward,
+            feedforward_modules=feed_forward,
+            fan_in_fan_out=transposed(model, attention),
+        )
+        return wrapped(model, config, head)
+
+    def merge(self, model: Any) -> nn.Module:
+        """The plain model with the factors multiplied into its linears."""
+        return merged(model)
