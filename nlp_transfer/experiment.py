@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     checkpoints = Checkpoints(
         folder.path / "checkpoints", folder.writes, recipe.train.checkpoint_every, data.fingerprint
     )
-    history = _train(recipe, data, model, features, checkpoints, folder, show, stop)
+    history = _train(recipe, data, model, loaded.head, features, checkpoints, folder, show, stop)
 
     artefact = folder.save(model, tokenizer)
     PartialState().wait_for_everyone()
@@ -154,6 +154,7 @@ def _train(
     recipe: Recipe,
     data: Data,
     model: nn.Module,
+    head: Sequence[str],
     features: dict[str, Features],
     checkpoints: Checkpoints,
     folder: RunFolder,
@@ -162,11 +163,15 @@ def _train(
 ) -> History:
     """Compute once what never changes, train the rest, evaluate after every epoch, and leave the best weights."""
     settings, task = recipe.train, data.task
+    method = recipe.method
     engine = accelerator(
-        settings.precision, log_with=list(settings.trackers) or None, project_dir=str(folder.path / "trackers")
+        settings.precision,
+        method.in_stages,
+        log_with=list(settings.trackers) or None,
+        project_dir=str(folder.path / "trackers"),
     )
     if settings.trackers:
-        engine.init_trackers("nlp_transfer", config={"seed": recipe.seed, "method": recipe.method.name})
+        engine.init_trackers("nlp_transfer", config={"seed": recipe.seed, "method": method.name})
     validation = data.splits["validation"].rows
 
     def evaluate(prepared: nn.Module) -> dict[str, float]:
@@ -177,12 +182,16 @@ def _train(
     clock = time.perf_counter()
     with show.counting("frozen part", sum(map(len, features.values()))) as count:
         once = Once(engine.autocast, folder.path, stop.check, count)
-        model, features = once.through(model, features, recipe.method.frozen_blocks(model), show.say)
+        model, features = once.through(model, features, method.frozen_blocks(model), show.say)
     prepared_in = time.perf_counter() - clock
 
     plan = LengthBuckets(features["train"].lengths, settings.batch_size, settings.accumulate, recipe.seed)
-    groups = recipe.method.parameter_groups(model, settings)
-    loop = Loop(model, groups, plan, features["train"].fetch, task.loss, settings, engine)
+    groups = method.parameter_groups(model, head, settings)
+
+    def begin(model: nn.Module, epoch: int) -> None:
+        method.unfreeze(model, head, epoch)
+
+    loop = Loop(model, groups, plan, features["train"].fetch, task.loss, settings, engine, begin=begin)
     recorder = Recorder(show, folder.log, engine, data.splits["train"])
     fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder, prepared_in)
     if folder.resumes:

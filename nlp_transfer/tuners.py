@@ -12,7 +12,7 @@ from torch import nn
 from transformers.models.auto import modeling_auto
 from transformers.pytorch_utils import Conv1D
 
-from nlp_transfer.architectures import body
+from nlp_transfer.architectures import architecture_of, blocks, body
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.pooled import PooledClassifier
 from nlp_transfer.quiet import quiet
@@ -25,7 +25,7 @@ TASK_TYPES = {
 """What PEFT calls a task, by the classes of transformers that do it."""
 
 
-def wrapped(model: nn.Module, config: Any, head: Sequence[str]) -> PeftModel:
+def wrapped(model: nn.Module, config: Any, head: Sequence[str], top: int = 0) -> PeftModel:
     """A model with a tuner in it, whose head learns and is saved beside the tuner's weights.
 
     A model of a class that is not of transformers gets no task type, so that PEFT's Auto classes refuse the saved tuner
@@ -35,12 +35,53 @@ def wrapped(model: nn.Module, config: Any, head: Sequence[str]) -> PeftModel:
         model: as loaded.
         config: of a PEFT tuner; changed.
         head: names of the head's parameters.
+        top: how many blocks, from the top, learn whole as the head does.
     """
     kinds = [kind for kind, classes in TASK_TYPES.items() if type(model).__name__ in classes.values()]
     config.task_type = kinds[0] if kinds else None
-    config.modules_to_save = head_modules(model, head)
+    config.modules_to_save = head_modules(model, head) + (block_names(model)[-top:] if top else [])
     with quiet():
         return get_peft_model(model, config)
+
+
+def block_names(model: nn.Module) -> list[str]:
+    """The names of the blocks, from the bottom up.
+
+    Raises:
+        RequestError: for an architecture whose blocks are not known.
+    """
+    names = {id(module): name for name, module in model.named_modules()}
+    return [names[id(block)] for block in blocks(model)]
+
+
+def tuned_blocks(model: nn.Module, layers: Sequence[int] | None, top: int) -> list[int]:
+    """The numbers of the blocks that get a tuner: those asked for, by default all, below those that learn whole.
+
+    Args:
+        model: without the tuner.
+        layers: numbers of blocks, from 0 at the bottom, or None.
+        top: how many blocks, from the top, learn whole.
+
+    Raises:
+        RequestError: for blocks that are not there, are asked for both ways, or are all the same one.
+    """
+    count = len(blocks(model))
+    if architecture_of(model).shared_blocks:
+        raise RequestError(
+            f"{architecture_of(model).model_type} runs the same block as every layer, so a tuner cannot stand in some layers "
+            "only: leave layers and top out."
+        )
+    if top >= count:
+        raise RequestError(
+            f"method.top is {top}: the model has {count} blocks, and a tuner must stand in one at least."
+        )
+    if layers and max(layers) >= count:
+        raise RequestError(
+            f"method.layers {listing(layers)}: the model has {count} blocks, numbered 0 to {count - 1} from the bottom."
+        )
+    if both := [number for number in layers or () if number >= count - top]:
+        raise RequestError(f"method.layers {listing(both)}: these blocks learn whole, as method.top is {top}.")
+    return sorted(set(range(count - top) if layers is None else layers))
 
 
 def hold_frozen(model: nn.Module, held: str) -> None:

@@ -14,8 +14,9 @@ from nlp_transfer import methods, tasks
 from tests.families import FAMILIES, tiny
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "lora": [{"variant": "rslora"}, {"variant": "dora"}, {"variant": "pissa"}],
-    "adapter": [{"placement": "houlsby"}, {"placement": "parallel", "scale": "learned"}, {"layers": (1,)}],
+    "full": [{"layer_decay": 0.8, "pull": 1.0}, {"reinitialize": 1}],
+    "lora": [{"variant": "rslora"}, {"variant": "dora"}, {"variant": "pissa"}, {"top": 1, "plus": 4.0}],
+    "adapter": [{"placement": "houlsby"}, {"placement": "parallel", "scale": "learned"}, {"layers": (1,)}, {"top": 1}],
     "peft": [{"tuner": "IA3"}],
     "prefix": [{"projection": 8}],
     "freeze": [{"lowest": 0}, {"blocks": (1,)}],
@@ -33,6 +34,8 @@ UNSUPPORTED: dict[tuple[str, str], str] = {
     ("prompt", "own"): "finds what it reads by its place",
     ("freeze", "albert"): "runs the same block as every layer",
     ("adapter layers=(1,)", "albert"): "runs the same block as every layer",
+    ("adapter top=1", "albert"): "runs the same block as every layer",
+    ("lora top=1 plus=4.0", "albert"): "runs the same block as every layer",
 }
 """Cells that are refused, by method and family or pooling, and what the refusal says; `docs/methods.md` has the same table."""
 

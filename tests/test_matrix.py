@@ -31,6 +31,7 @@ from nlp_transfer.training.batch import Batch
 from nlp_transfer.training.loop import Loop
 from nlp_transfer.training.precision import accelerator
 from nlp_transfer.training.settings import TrainSettings
+from nlp_transfer.tuners import block_names
 from tests.matrix import UNSUPPORTED, WIDER, Cell, backbones, cells
 from tests.training.test_loop import InOrder
 
@@ -71,6 +72,8 @@ class Made:
     recipe: Recipe
     model: Any
     head: tuple[str, ...]
+    whole: list[str]
+    """Names of the blocks that learn whole under a tuner."""
     features: Features
 
     @classmethod
@@ -83,10 +86,17 @@ class Made:
         recipe = recipe.resolved(backbone, torch.device("cpu"))
         set_seed(0)
         loaded = load_with_head(backbone, *found.task.head(), recipe.head.pooling, dropout=0.0)
+        top = cell.settings.get("top", 0) if cell.reason is None else 0
+        whole = block_names(loaded.model)[-top:] if top else []
         model = method.apply(loaded.model, loaded.head)
         rows = found.splits["train"].rows.select(range(ROWS))
         return cls(
-            cell, recipe, model, loaded.head, Features.of(rows, found.task, backbone.tokenizer(recipe.data.max_length))
+            cell,
+            recipe,
+            model,
+            loaded.head,
+            whole,
+            Features.of(rows, found.task, backbone.tokenizer(recipe.data.max_length)),
         )
 
     @property
@@ -98,7 +108,7 @@ class Made:
             return model.eval()(**self.batch.inputs).logits
 
     def loop(self, settings: TrainSettings) -> Loop:
-        groups = self.recipe.method.parameter_groups(self.model, settings)
+        groups = self.recipe.method.parameter_groups(self.model, self.head, settings)
         engine = accelerator(settings.precision)
         return Loop(
             self.model, groups, InOrder(ROWS, ROWS), self.features.fetch, self.features.task.loss, settings, engine
@@ -117,7 +127,11 @@ def check(made: Made, folder: Path) -> None:
             name.replace("modules_to_save.default.", "").removeprefix("base_model.").removeprefix("model.")
             for name in learning - declared
         }
-        assert head == set(made.head), "besides the tuner the head learns, and nothing else"
+        whole = tuple(f"{name}." for name in made.whole)
+        assert {name for name in head if not name.startswith(whole)} == set(made.head), (
+            "besides the tuner the head learns"
+        )
+        assert any(name.startswith(whole) for name in head) == bool(whole), "and blocks that should learn whole"
     else:
         assert set(made.head) <= learning, "the head learns"
 

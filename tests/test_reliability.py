@@ -104,6 +104,23 @@ def test_a_stopped_run_on_stored_features_ends_with_the_same_weights(
     assert resumed.scores == undisturbed.scores
 
 
+@pytest.mark.parametrize("fetches", [7, 26])
+def test_a_stopped_run_in_stages_ends_with_the_same_weights(
+    fetches: int, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """What unfroze, what the pull goes to, and every block's rate are the same after a stop."""
+    method = {"name": "full", "gradual": True, "layer_decay": 0.8, "pull": 5.0}
+    made = {**recipe(tiny_bert), "method": method}
+    undisturbed = fine_tune(**made, output=tmp_path / "undisturbed")
+    stop_at(fetches, monkeypatch)
+    with pytest.raises(Stopped, match=r"SIGTERM.*--resume"):
+        fine_tune(**made, output=tmp_path / "stopped")
+    monkeypatch.undo()
+    resumed = fine_tune(output=tmp_path / "stopped", resume=True, silent=True)
+    assert weights(resumed.folder) == weights(undisturbed.folder)
+    assert resumed.scores == undisturbed.scores
+
+
 def steps_logged(folder: Path) -> int:
     log = folder / "log.jsonl"
     return log.read_text(encoding="utf-8").count('"loss"') if log.exists() else 0

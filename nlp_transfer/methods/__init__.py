@@ -55,14 +55,33 @@ class Method(ABC):
         """How many blocks from the bottom never change, embeddings included as soon as it is one or more; or `EVERY_BLOCK`."""
         return 0
 
-    def parameter_groups(self, model: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
-        """Groups for AdamW: what requires a gradient, with weight decay on matrices only."""
+    @property
+    def in_stages(self) -> bool:
+        """Whether `unfreeze` changes from epoch to epoch what learns: several processes must then look which gradients exist."""
+        return False
+
+    def parameter_groups(
+        self,
+        model: nn.Module,
+        head: Sequence[str],  # noqa: ARG002
+        settings: TrainSettings,
+    ) -> list[dict[str, Any]]:
+        """Groups for AdamW of all that will ever learn: here what requires a gradient, with weight decay on matrices only.
+
+        Args:
+            model: with the method applied.
+            head: as `apply` has them.
+            settings: rate and decay.
+        """
         trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         return decay_groups(trainable, settings)
 
-    def unfreeze(self, model: nn.Module, epoch: int) -> bool:  # noqa: ARG002
-        """Asked at an epoch's start: let more weights learn; true if the parameter groups must be built again."""
-        return False
+    def unfreeze(self, model: nn.Module, head: Sequence[str], epoch: int) -> None:  # noqa: B027
+        """Called at an epoch's start: have exactly those weights require a gradient that learn in it. By default all epochs are
+        the same.
+
+        It is called again for the epochs gone by when a training is resumed, so it must depend on the epoch alone.
+        """
 
     @abstractmethod
     def merge(self, model: nn.Module) -> nn.Module:
@@ -85,6 +104,19 @@ def refuse(wrong: bool, message: str) -> None:
     """
     if wrong:
         raise RequestError(message)
+
+
+def refuse_blocks(layers: Sequence[int] | None, top: int) -> None:
+    """Refuse numbers of blocks that no model could have.
+
+    Raises:
+        RequestError: for a list that is empty or holds negative numbers, or a negative count.
+    """
+    refuse(
+        layers is not None and (not layers or min(layers) < 0),
+        f"method.layers is {layers}: expected numbers of blocks, from 0 at the bottom.",
+    )
+    refuse(top < 0, f"method.top is {top}: expected 0 blocks or more.")
 
 
 def names() -> list[str]:

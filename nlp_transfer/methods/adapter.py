@@ -11,8 +11,8 @@ from torch import nn
 from nlp_transfer.adapters import BottleneckConfig
 from nlp_transfer.architectures import frozen_from_below
 from nlp_transfer.errors import RequestError
-from nlp_transfer.methods import Method
-from nlp_transfer.tuners import wrapped
+from nlp_transfer.methods import Method, refuse_blocks
+from nlp_transfer.tuners import tuned_blocks, wrapped
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,12 @@ class Adapter(Method):
     """Blocks with adapters, counted from 0 at the bottom; unset: all. Below the lowest no backward pass runs (AdapterDrop,
     Rücklé 2021)."""
 
+    top: int = 0
+    """How many blocks, from the top, learn whole, as with the method `freeze`; those below get adapters."""
+
     def __post_init__(self) -> None:
-        self._config()
+        refuse_blocks(self.layers, self.top)
+        self._config(self.layers)
 
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
         """Put the adapters in.
@@ -46,7 +50,8 @@ class Adapter(Method):
         Raises:
             RequestError: for an architecture whose parts are not known, or a block that is not there.
         """
-        return wrapped(model, self._config(), head)
+        layers = tuned_blocks(model, self.layers, self.top) if self.top else self.layers
+        return wrapped(model, self._config(layers), head, self.top)
 
     def frozen_blocks(self, model: nn.Module) -> int:
         """The blocks below the lowest adapter."""
@@ -63,7 +68,7 @@ class Adapter(Method):
             "run as it is (load_run, or peft after `import nlp_transfer`), or train with --method lora."
         )
 
-    def _config(self) -> BottleneckConfig:
+    def _config(self, layers: Sequence[int] | None) -> BottleneckConfig:
         return BottleneckConfig(
             placement=self.placement,
             reduction_factor=self.reduction_factor,
@@ -71,5 +76,5 @@ class Adapter(Method):
             activation=self.activation,
             scale=self.scale,
             dropout=self.dropout,
-            layers=None if self.layers is None else list(self.layers),
+            layers=None if layers is None else list(layers),
         )

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from peft import IA3Config
 from torch import nn
 
-from nlp_transfer.architectures import architecture_of, blocks, part
+from nlp_transfer.architectures import architecture_of
 from nlp_transfer.methods import Method
-from nlp_transfer.tuners import merged, transposed, wrapped
+from nlp_transfer.tuners import block_names, merged, transposed, wrapped
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,9 @@ class IA3(Method):
         Raises:
             RequestError: for an architecture whose parts are not known.
         """
-        names = {id(module): name for name, module in model.named_modules()}
-        architecture = architecture_of(model)
-
-        def named(part_name: str) -> list[str]:
-            return [names[id(part(block, part_name))] for block in blocks(model)]
-
-        feed_forward = named(architecture.feed_forward_output)
-        attention = [name for part_name in architecture.keys_values for name in named(part_name)]
+        architecture, stack = architecture_of(model), block_names(model)
+        feed_forward = [f"{block}.{architecture.feed_forward_output}" for block in stack]
+        attention = [f"{block}.{name}" for block in stack for name in architecture.keys_values]
         config = IA3Config(
             target_modules=attention + feed_forward,
             feedforward_modules=feed_forward,

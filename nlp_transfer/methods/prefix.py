@@ -65,7 +65,7 @@ class Prefix(Method):
             nn.init.normal_(tuned.prompt_encoder["default"].embedding.weight, std=STD)
         return tuned
 
-    def parameter_groups(self, model: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
+    def parameter_groups(self, model: nn.Module, head: Sequence[str], settings: TrainSettings) -> list[dict[str, Any]]:
         """As for every method.
 
         Raises:
@@ -75,7 +75,7 @@ class Prefix(Method):
             settings.gradient_checkpointing,
             "train.gradient_checkpointing takes away the cache that a prefix stands in: leave it out, or use prompt or lora.",
         )
-        return super().parameter_groups(model, settings)
+        return super().parameter_groups(model, head, settings)
 
     def merge(self, model: nn.Module) -> nn.Module:  # noqa: ARG002
         """Not possible: no weight of the backbone does what a prefix does.

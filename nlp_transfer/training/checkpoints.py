@@ -63,7 +63,11 @@ class Checkpoints:
             return
         if self.writes:
             model = loop.accelerator.unwrap_model(loop.model)
-            tensors = {"model": learning(model), "optimizer": _optimizer(loop, model), "random": _random_tensors()}
+            tensors = {
+                "model": learning(loop, model),
+                "optimizer": _optimizer(loop, model),
+                "random": _random_tensors(),
+            }
             state = {
                 "history": dict(history),
                 "position": asdict(loop.position),
@@ -88,10 +92,11 @@ class Checkpoints:
         if time.monotonic() - self.saved_at > 60:
             self.save(loop, history)
 
-    def save_best(self, model: nn.Module, step: int) -> None:
-        """Write the weights of the best evaluation so far."""
+    def save_best(self, loop: Loop) -> None:
+        """Write the weights of the best evaluation so far: those of the step just done."""
         if self.writes:
-            self._write(f"best-{step:08d}", {"model": learning(model)}, {})
+            model = loop.accelerator.unwrap_model(loop.model)
+            self._write(f"best-{loop.position.step:08d}", {"model": learning(loop, model)}, {})
 
     def load_best(self, model: nn.Module, step: int) -> None:
         """Put the weights of the best evaluation into a model."""
@@ -185,12 +190,13 @@ def whole(path: Path) -> bool:
         return False
 
 
-def learning(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that learn, by their names in the model; the rest is the backbone unchanged."""
+def learning(loop: Loop, model: nn.Module) -> dict[str, Tensor]:
+    """The weights that learn in this epoch or any other, by their names in the model; the rest is the backbone unchanged."""
+    trained = {id(parameter) for parameter in loop.trained}
     return {
         name: parameter.detach().contiguous().cpu()
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad
+        if id(parameter) in trained
     }
 
 

@@ -168,7 +168,7 @@ class Fit:
         gained = history.best is None or (score > history.best if self.higher_is_better else score < history.best)
         if gained:
             history.best, history.best_step, history.best_epoch = score, history.step, history.epoch
-            self.checkpoints.save_best(self.loop.accelerator.unwrap_model(model), history.step)
+            self.checkpoints.save_best(self.loop)
         history.without_gain = 0 if gained else history.without_gain + 1
         history.pending = False
         self.watch.evaluation(history.step, history.epoch, scores, gained)

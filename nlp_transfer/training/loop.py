@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from nlp_transfer.training.batch import Batch
+from nlp_transfer.training.optimizer import AdamW
 from nlp_transfer.training.settings import TrainSettings
 
 Indices = np.ndarray
@@ -86,12 +87,13 @@ class Loop:
     settings: TrainSettings
     accelerator: Accelerator
     position: Position = field(default_factory=Position)
+    begin: Callable[[nn.Module, int], None] = lambda _model, _epoch: None
+    """Called with the plain model at the start of every epoch: which weights learn in it."""
 
     def __post_init__(self) -> None:
         per_epoch = self.plan.steps_per_epoch
         self.total = self.settings.max_steps or math.ceil(self.settings.epochs * per_epoch)
-        # fused AdamW updates all tensors of a group in one kernel, on CPU, CUDA and MPS alike
-        optimizer = torch.optim.AdamW(self.groups, fused=True)
+        optimizer = AdamW(self.groups)
         warmup = math.ceil(self.settings.warmup * self.total)
         self.schedule = get_scheduler(self.settings.schedule, optimizer, warmup, self.total)
         self.model, self.optimizer = self.accelerator.prepare(self.model, optimizer)
@@ -100,6 +102,7 @@ class Loop:
     def __iter__(self) -> Iterator[Step]:
         while self.position.step < self.total:
             steps = self.plan.epoch(self.position.epoch)
+            self.begin(self.accelerator.unwrap_model(self.model), self.position.epoch)
             while self.position.step_in_epoch < len(steps) and self.position.step < self.total:
                 yield self._step(steps)
             if self.position.step < self.total:

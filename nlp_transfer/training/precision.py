@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
 from nlp_transfer.errors import RequestError
@@ -34,10 +34,17 @@ def resolve(precision: str, device: torch.device) -> str:
     return precision
 
 
-def accelerator(precision: str, **arguments: Any) -> Accelerator:
-    """An Accelerator of a resolved precision, also where this process has had one of another precision before."""
+def accelerator(precision: str, in_stages: bool = False, **arguments: Any) -> Accelerator:
+    """An Accelerator of a resolved precision, also where this process has had one of another precision before.
+
+    Args:
+        precision: fp32, bf16 or fp16.
+        in_stages: whether it changes during training which weights have gradients.
+        arguments: for the Accelerator itself.
+    """
     mixed = "no" if precision == "fp32" else precision
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
         # a second run in one process: Accelerate's state is a singleton whose precision cannot be changed otherwise
         AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=mixed, **arguments)
+    stages = DistributedDataParallelKwargs(find_unused_parameters=in_stages)
+    return Accelerator(mixed_precision=mixed, kwargs_handlers=[stages], **arguments)

@@ -53,7 +53,7 @@ def stored(model: torch.nn.Module, features: dict[str, Features], folder: Path) 
 
 def losses(model: torch.nn.Module, features: Features) -> list[float]:
     plan = LengthBuckets(features.lengths, SETTINGS.batch_size, 1, seed=0)
-    groups = Head().parameter_groups(model, SETTINGS)
+    groups = Head().parameter_groups(model, (), SETTINGS)
     loop = Loop(model, groups, plan, features.fetch, features.task.loss, SETTINGS, accelerator("fp32"))
     return [float(step.loss) for step in loop]
 

@@ -59,7 +59,7 @@ def prepared(folder: Path, task: Classification | None = None) -> tuple[torch.nn
 def losses(model: torch.nn.Module, features: Features, plan: object, settings: TrainSettings) -> list[float]:
     model = copy.deepcopy(model)
     settings = replace(settings, learning_rate=RATE)
-    groups = Full().parameter_groups(model, settings)
+    groups = Full().parameter_groups(model, (), settings)
     loop = Loop(model, groups, plan, features.fetch, features.task.loss, settings, accelerator("fp32"))
     return [float(step.loss) for step in loop]
 
@@ -67,7 +67,7 @@ def losses(model: torch.nn.Module, features: Features, plan: object, settings: T
 def weights_after(model: torch.nn.Module, features: Features, plan: object, settings: TrainSettings) -> torch.Tensor:
     model = copy.deepcopy(model)
     settings = replace(settings, learning_rate=RATE)
-    groups = Full().parameter_groups(model, settings)
+    groups = Full().parameter_groups(model, (), settings)
     for _ in Loop(model, groups, plan, features.fetch, features.task.loss, settings, accelerator("fp32")):
         pass
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
@@ -126,7 +126,7 @@ def first_gradients(model: torch.nn.Module, features: Features, plan: InOrder) -
     """All gradients as the optimiser sees them at the first step, and the norm that the step tells."""
     model = copy.deepcopy(model)
     settings = TrainSettings(max_steps=1, learning_rate=1e-3, clip=1e9)
-    groups = Full().parameter_groups(model, settings)
+    groups = Full().parameter_groups(model, (), settings)
     loop = Loop(model, groups, plan, features.fetch, features.task.loss, settings, accelerator("fp32"))
     seen: list[torch.Tensor] = []
     loop.optimizer.optimizer.register_step_pre_hook(
@@ -168,7 +168,7 @@ def test_clipping_bounds_the_update_and_reports_the_norm_before_it(tiny_bert: Pa
     trained = copy.deepcopy(model)
     loop = Loop(
         trained,
-        Full().parameter_groups(trained, settings),
+        Full().parameter_groups(trained, (), settings),
         InOrder(len(features), BATCH),
         features.fetch,
         features.task.loss,
@@ -182,7 +182,7 @@ def test_clipping_bounds_the_update_and_reports_the_norm_before_it(tiny_bert: Pa
 
 def test_norms_and_biases_do_not_decay(tiny: Path) -> None:
     model, _ = prepared(tiny)
-    groups = Full().parameter_groups(model, TrainSettings(weight_decay=0.5, learning_rate=1e-3))
+    groups = Full().parameter_groups(model, (), TrainSettings(weight_decay=0.5, learning_rate=1e-3))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decaying = {names[id(parameter)] for group in groups if group["weight_decay"] for parameter in group["params"]}
     free = {names[id(parameter)] for group in groups if not group["weight_decay"] for parameter in group["params"]}
@@ -196,7 +196,7 @@ def test_the_end_of_every_epoch_is_told(tiny_bert: Path) -> None:
     settings = TrainSettings(epochs=2.5, learning_rate=1e-3)
     loop = Loop(
         model,
-        Full().parameter_groups(model, settings),
+        Full().parameter_groups(model, (), settings),
         InOrder(len(features), BATCH),
         features.fetch,
         features.task.loss,
