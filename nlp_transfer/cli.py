@@ -20,7 +20,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
   nlp-transfer evaluate RUN [RUN ...] --data test.csv [--output scores.json] [--errors wrong.csv]
   nlp-transfer predict  RUN "a text" "another"
   nlp-transfer predict  RUN --input new.csv --output answers.csv       - is standard input or output
-  nlp-transfer export   RUN --format merged|transformers --output DIR
+  nlp-transfer export   RUN --format merged|transformers|onnx --output DIR
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
   nlp-transfer doctor                                       device, precision, versions, what is missing
   nlp-transfer demo     [--task T]                          the main job on the shipped samples, without a network
@@ -190,8 +190,8 @@ def _export(words: list[str]) -> None:
     parser.add_argument(
         "--format",
         required=True,
-        choices=["merged", "transformers"],
-        help="merged: one model without a tuner; transformers: one that plain transformers loads",
+        choices=["merged", "transformers", "onnx"],
+        help="merged: one model without a tuner; transformers: one that plain transformers loads; onnx: a graph for onnxruntime",
     )
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
     options, _ = parser.read(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=built, model_max_length=64, **names)
 
 
-def backbones(root: Path) -> dict[str, Path]:
+def backbones(root: Path, families: Iterable[str] = tuple(FAMILIES)) -> dict[str, Path]:
     """A folder with a tiny backbone of each family."""
     folders = {}
-    for family in FAMILIES:
+    for family in families:
         folders[family] = root / family
         tiny(family, AutoModel).save_pretrained(folders[family])
         tokenizer().save_pretrained(folders[family])

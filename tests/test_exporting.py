@@ -14,6 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 from nlp_transfer import RequestError, cli, fine_tune, load_run, samples
+from nlp_transfer.exporting import FORMS
+from tests.families import FAMILIES
+from tests.matrix import backbones
 
 TEXTS = ["Not a dull minute in it.", "The soup was cold.", "I would buy it again."]
 
@@ -75,6 +78,70 @@ def test_a_pooled_run_is_refused_by_plain_transformers(tiny_bert: Path, tmp_path
     done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "nlp_transfer_pooled" in done.stderr
+
+
+METHODS = {
+    "full": {},
+    "lora": {"rank": 4},
+    "adapter": {"bottleneck_size": 8},
+    "prefix": {"length": 4},
+    "prompt": {"length": 4},
+    "head": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "family"),
+    [
+        ("full", "gpt2"),
+        ("adapter", "bert"),
+        *(
+            pytest.param(method, family, marks=pytest.mark.slow)
+            for method in METHODS
+            for family in ("bert", "gpt2")
+            if (method, family) not in {("full", "gpt2"), ("adapter", "bert")}
+        ),
+    ],
+)
+def test_an_onnx_graph_answers_as_the_run_does_without_torch(
+    method: str, family: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = request.getfixturevalue(f"tiny_{family}")
+    run = trained(tmp_path / "run", model, method={"name": method, **METHODS[method]})
+    target = tmp_path / "graph"
+    assert cli.main(["export", str(run), "--format", "onnx", "--output", str(target)]) == 0
+    assert "logits as the run's, to" in capsys.readouterr().err
+    assert not list(target.glob("*.bin")) + list(target.glob("*.pt"))
+    loaded = load_run(run)
+    # the folder moves, and what runs it has neither torch nor transformers nor this package
+    moved = target.rename(tmp_path / "elsewhere")
+    forbid = "import runpy, sys; sys.modules |= dict.fromkeys(('torch', 'transformers', 'nlp_transfer')); "
+    forbid += "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", forbid, str(moved / "example.py"), *TEXTS], capture_output=True, text=True, check=True
+    )
+    for line, answer, text in zip(done.stdout.splitlines(), loaded.predict(TEXTS), TEXTS, strict=True):
+        label, probability, said = line.split("\t")
+        assert (label, said) == (answer.label, text)
+        assert float(probability) == pytest.approx(answer.probability, abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_becomes_a_graph(family: str, tmp_path: Path) -> None:
+    backbone = backbones(tmp_path / "backbones", [family])[family]
+    run = trained(tmp_path / "run", backbone)
+    assert "logits as the run's" in FORMS["onnx"](load_run(run), tmp_path / "graph")[0]
+
+
+def test_without_the_packages_export_says_what_to_install(
+    tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(tmp_path / "run", tiny_bert)
+    monkeypatch.setattr("nlp_transfer.exporting.graph.NEEDED", ("onnx", "no_such_package"))
+    assert cli.main(["export", str(run), "--format", "onnx", "--output", str(tmp_path / "graph")]) == 2
+    assert "needs no_such_package: pip install 'nlp-transfer[onnx]'" in capsys.readouterr().err
+    assert not (tmp_path / "graph").exists()
 
 
 def test_an_existing_folder_is_not_written_into(

@@ -1,11 +1,9 @@
-"""Export: a run's model in a form that asks less of whoever loads it."""
+"""A run as one model that plain transformers loads."""
 
 from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +19,7 @@ from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import RequestError
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.experiment import fine_tune
+from nlp_transfer.exporting.folders import refuse_existing, written
 from nlp_transfer.heads import HeadSettings
 from nlp_transfer.methods.head import Head
 from nlp_transfer.pooled import PooledClassifier
@@ -45,10 +44,10 @@ def merged(run: Run, output: Path) -> list[str]:
     Raises:
         RequestError: where no plain model has the same outputs, with what to do instead.
     """
-    _check(output)
+    refuse_existing(output)
     recipe = Recipe.read(run.folder / "recipe.yaml")
     model = recipe.method.merge(copy.deepcopy(run.model))
-    with _written(output) as folder:
+    with written(output) as folder:
         artefacts.save(model, run.tokenizer, folder, recipe.model.revision)
         again = artefacts.load(folder, run.task, run.folder / "recipe.yaml").to(run.model.device).eval()
         difference = float(np.abs(_logits(run, again) - _logits(run, run.model)).max())
@@ -75,7 +74,7 @@ def transformers(run: Run, output: Path) -> list[str]:
     model = recipe.method.merge(copy.deepcopy(run.model))
     if not isinstance(model, PooledClassifier):
         return merged(run, output)
-    _check(output)
+    refuse_existing(output)
     if str(recipe.data.source) == "(in memory)":
         raise RequestError(
             f"{run.folder} was trained on rows in memory, and its own head must be trained anew on them: train on a file, "
@@ -92,35 +91,11 @@ def transformers(run: Run, output: Path) -> list[str]:
             train=replace(recipe.train, learning_rate=None),
         )
         trained = fine_tune(own, output=Path(temporary) / "run", silent=True)
-        with _written(output) as folder:
+        with written(output) as folder:
             shutil.copytree(trained.artefact, folder, dirs_exist_ok=True)
     metric = run.task.primary.metric
     before, after = (one.scores["test"][metric] for one in (run, trained))
     return [f"the architecture's own head was trained anew: test {metric} {after:.4f}, the run's {before:.4f}."]
-
-
-FORMS: dict[str, Callable[[Run, Path], list[str]]] = {"merged": merged, "transformers": transformers}
-"""What `--format` can be."""
-
-
-def _check(output: Path) -> None:
-    if output.exists():
-        raise RequestError(f"{output} exists: name a new folder with --output.")
-
-
-@contextmanager
-def _written(output: Path) -> Iterator[Path]:
-    """A folder that gets its name when it is whole."""
-    part = output.with_name(f".{output.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
-        yield part
-        part.rename(output)
-    except OSError as error:
-        raise RequestError(f"{output} cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _logits(run: Run, model: Any) -> np.ndarray:

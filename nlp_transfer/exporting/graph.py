@@ -1,0 +1,162 @@
+"""A run as an ONNX graph, which onnxruntime computes without torch, transformers or this package."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+
+from nlp_transfer.data.batches import Features
+from nlp_transfer.errors import RequestError, listing
+from nlp_transfer.exporting.folders import refuse_existing, written
+from nlp_transfer.quiet import quiet
+from nlp_transfer.recipe import Recipe
+from nlp_transfer.runs import Run
+
+TOLERANCE = 1e-4
+"""How far the outputs of a graph may be from the run's, in fp32."""
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+EXAMPLE = Path(__file__).with_name("example.py.txt")
+"""The example that every exported folder holds."""
+
+
+def onnx(run: Run, output: Path) -> list[str]:
+    """Save a run as an ONNX graph for any number of rows and tokens, with its tokenizer, labels and an example.
+
+    A tuner is merged first where that is exact; adapters, prefixes and prompts become part of the graph as they are.
+
+    Args:
+        run: finished.
+        output: a folder that does not exist yet.
+
+    Returns:
+        Sentences for the reader.
+
+    Raises:
+        RequestError: where packages are missing, or the graph's outputs are not the run's.
+    """
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise RequestError(f"export --format onnx needs {listing(missing)}: pip install 'nlp-transfer[onnx]'.")
+    refuse_existing(output)
+    recipe = Recipe.read(run.folder / "recipe.yaml")
+    model = copy.deepcopy(run.model).cpu().eval()
+    try:
+        model = recipe.method.merge(model).eval()
+    except RequestError:
+        model = copy.deepcopy(run.model).cpu().eval()  # traced as it is
+    batches = _batches(run)
+    with written(output) as folder:
+        outputs = _traced(model, batches[0], folder / "model.onnx")
+        difference = _difference(run.model, batches, folder / "model.onnx", outputs)
+        if difference > TOLERANCE:
+            raise RequestError(
+                f"the graph's outputs differ from the run's by {difference:.1e}, more than {TOLERANCE:g}: not written. Use "
+                "--format merged, or the run as it is (load_run)."
+            )
+        run.tokenizer.save_pretrained(folder)
+        config: Any = run.model.config
+        described = {
+            "task": run.task.name,
+            "labels": [config.id2label[i] for i in range(config.num_labels)],
+            "problem": config.problem_type,
+            "inputs": list(batches[0]),
+            "outputs": outputs,
+            "max_length": recipe.data.max_length,
+            "pad_token_id": run.tokenizer.pad_token_id,
+            "pad_token": run.tokenizer.pad_token,
+        }
+        (folder / "export.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
+        (folder / "task.json").write_text(json.dumps(run.task.to_json(), ensure_ascii=False), encoding="utf-8")
+        (folder / "example.py").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
+    return [
+        f"{listing(outputs)} as the run's, to {difference:.1e}, in {len(batches)} shapes.",
+        f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone.",
+    ]
+
+
+def _batches(run: Run) -> list[dict[str, Tensor]]:
+    """Inputs of several shapes: the task's sample together, which is padded, and each of its rows alone."""
+    texts = [name for name in run.task.columns if name not in run.task.answer_columns]
+    sample = [{name: row[name] for name in texts if name in row} for row in run.task.sample]
+    rows = Dataset.from_list(sample)
+    features = Features.of(rows, run.task, run.tokenizer)
+    chosen = [np.arange(len(features)), *(np.array([i]) for i in range(len(features)))]
+    longer = Dataset.from_list([{name: " ".join([text] * 3) for name, text in row.items()} for row in sample])
+    further = Features.of(longer, run.task, run.tokenizer)
+    found = [features.fetch(indices).inputs for indices in chosen]
+    return [dict(inputs) for inputs in [*found, further.fetch(np.arange(len(further))).inputs]]
+
+
+class _Named(nn.Module):
+    """A model whose inputs come in a fixed order, and whose outputs are a tuple of tensors."""
+
+    def __init__(self, model: nn.Module, inputs: list[str], outputs: list[str]) -> None:
+        super().__init__()
+        self.model, self.inputs, self.outputs = model, inputs, outputs
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        answered = self.model(**dict(zip(self.inputs, values, strict=True)))
+        return tuple(answered[name] for name in self.outputs)
+
+
+def _traced(model: nn.Module, inputs: Mapping[str, Tensor], file: Path) -> list[str]:
+    """Write the graph of a model; the names of its outputs."""
+    with torch.no_grad():
+        answered = model(**inputs)
+    outputs = [name for name, value in answered.items() if name.endswith("logits") and isinstance(value, Tensor)]
+    shape = {0: "rows", 1: "tokens"}
+    with _silent():
+        program = torch.onnx.export(
+            _Named(model, list(inputs), outputs).eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes=(tuple(shape for _ in inputs),),
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(file)
+    return outputs
+
+
+def _difference(model: nn.Module, batches: list[dict[str, Tensor]], file: Path, outputs: list[str]) -> float:
+    """The largest difference between the graph's outputs and the model's."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    device = next(model.parameters()).device
+    largest = 0.0
+    for inputs in batches:
+        found = session.run(outputs, {name: values.numpy() for name, values in inputs.items()})
+        with torch.no_grad():
+            expected = model(**{name: values.to(device) for name, values in inputs.items()})
+        for name, value in zip(outputs, found, strict=True):
+            largest = max(largest, float(np.abs(value - expected[name].float().cpu().numpy()).max()))
+    return largest
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what the exporter says about its own workings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
