@@ -15,14 +15,20 @@ from nlp_transfer import methods, tasks
 from tests.families import FAMILIES, tiny
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "full": [{"layer_decay": 0.8, "pull": 1.0}, {"reinitialize": 1}],
-    "lora": [{"variant": "rslora"}, {"variant": "dora"}, {"variant": "pissa"}, {"top": 1, "plus": 4.0}],
-    "adapter": [{"placement": "houlsby"}, {"placement": "parallel", "scale": "learned"}, {"layers": (1,)}, {"top": 1}],
-    "peft": [{"tuner": "IA3"}],
-    "prefix": [{"projection": 8}],
+    "lora": [{"variant": "rslora"}, {"variant": "dora"}, {"variant": "pissa"}],
+    "adapter": [{"placement": "houlsby"}, {"placement": "parallel", "scale": "learned"}, {"layers": (1,)}],
     "freeze": [{"lowest": 0}, {"blocks": (1,)}],
 }
-"""Settings, besides the defaults, under which a method is another thing."""
+"""Settings, besides the defaults, under which a method is another thing to an architecture."""
+
+FURTHER: dict[str, list[dict[str, Any]]] = {
+    "full": [{"layer_decay": 0.8, "pull": 1.0}, {"reinitialize": 1}],
+    "lora": [{"top": 1, "plus": 4.0}],
+    "adapter": [{"top": 1}],
+    "peft": [{"tuner": "IA3"}],
+    "prefix": [{"projection": 8}],
+}
+"""Settings that need no more than one encoder and one decoder each."""
 
 WIDER: dict[str, dict[str, Any]] = {"adapter": {"bottleneck_size": 8}, "prefix": {"length": 4}, "prompt": {"length": 4}}
 """Settings for models of width 32 and 64 tokens, where a default would leave next to nothing, of the adapter or of the text."""
@@ -35,8 +41,6 @@ UNSUPPORTED: dict[tuple[str, str], str] = {
     ("prompt", "own"): "finds what it reads by its place",
     ("freeze", "albert"): "runs the same block as every layer",
     ("adapter layers=(1,)", "albert"): "runs the same block as every layer",
-    ("adapter top=1", "albert"): "runs the same block as every layer",
-    ("lora top=1 plus=4.0", "albert"): "runs the same block as every layer",
 }
 """Cells that are refused, by method and family or pooling, and what the refusal says; `docs/methods.md` has the same table."""
 
@@ -68,12 +72,14 @@ class Cell:
 
 def cells() -> list[Cell]:
     """Every method x every task x an encoder and a decoder; every method and variant x every family x classification; every
-    method x every pooling x the encoder and the decoder."""
+    method x every pooling, and its further settings, x the encoder and the decoder."""
     both = ("bert", "gpt2")
     found = [Cell(method, task, family) for method in methods.names() for task in tasks.names() for family in both]
     for method in methods.names():
         for settings in [{}, *VARIANTS.get(method, [])]:
             found += [Cell(method, "classification", family, settings=settings) for family in FAMILIES]
+        for settings in FURTHER.get(method, []):
+            found += [Cell(method, "classification", family, settings=settings) for family in both]
         found += [
             Cell(method, "classification", family, pooling) for family in both for pooling in ("own", "mean", "last")
         ]

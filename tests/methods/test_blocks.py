@@ -68,6 +68,14 @@ def test_blocks_that_are_not_there_or_asked_for_twice_are_refused(method: Method
 
 
 @pytest.mark.parametrize("cls", [LoRA, Adapter])
+def test_shared_blocks_cannot_differ(cls: type[Method]) -> None:
+    with pytest.raises(
+        RequestError, match=r"albert runs the same block as every layer, so a tuner cannot stand in some"
+    ):
+        cls(top=1).apply(tiny("albert"), HEAD)
+
+
+@pytest.mark.parametrize("cls", [LoRA, Adapter])
 def test_numbers_that_no_model_has_are_refused(cls: type[Method]) -> None:
     with pytest.raises(RequestError, match=r"method.layers is \(\)"):
         cls(layers=())
