@@ -64,6 +64,11 @@ def data(task: str) -> Data:
     return load(DataSettings(str(samples.path(task))), {}, tasks.find(task)(), seed=0)
 
 
+@cache
+def found_backbone(settings: ModelSettings) -> Backbone:
+    return Backbone.find(settings)
+
+
 @dataclass
 class Made:
     """A cell's parts."""
@@ -81,7 +86,7 @@ class Made:
         found = data(cell.task)
         method = methods.find(cell.method)(**{**WIDER.get(cell.method, {}), **cell.settings})
         settings, head = ModelSettings(str(folder)), HeadSettings(cell.pooling)  # type: ignore[arg-type]
-        backbone = Backbone.find(settings)
+        backbone = found_backbone(settings)
         recipe = Recipe(tasks.find(cell.task)(), DataSettings("rows.csv"), settings, method, head=head)
         recipe = recipe.resolved(backbone, torch.device("cpu"))
         set_seed(0)
@@ -164,12 +169,15 @@ def check(made: Made, folder: Path) -> None:
     assert all(torch.isfinite(step.loss) for step in made.loop(bf16))
 
 
+@pytest.mark.parametrize("half", [0, 1])
 def test_every_cell_keeps_its_promises_and_is_the_same_in_another_process(
-    tmp_path_factory: pytest.TempPathFactory,
+    half: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """Two halves, so that two workers share them; each has one process that loads everything again."""
     folders, root = backbones(tmp_path_factory.mktemp("backbones")), tmp_path_factory.mktemp("cells")
     failed, kept, refused = {}, {}, []
-    for number, cell in enumerate(cells()):
+    chosen = cells()[half::2]
+    for number, cell in enumerate(chosen):
         folder = root / f"{number:04d}"
         try:
             made = Made.of(cell, folders[cell.family])
@@ -196,9 +204,9 @@ def test_every_cell_keeps_its_promises_and_is_the_same_in_another_process(
         torch.testing.assert_close(
             answers[name], expected, atol=tolerance, rtol=0, msg=lambda text, c=cell: f"{c}: {text}"
         )
-    assert len(kept) + len(refused) == len(cells())
-    assert len(kept) >= 445
-    assert len(refused) == sum(cell.reason is not None for cell in cells())
+    assert len(kept) + len(refused) == len(chosen)
+    assert len(kept) >= 445 // 2
+    assert len(refused) == sum(cell.reason is not None for cell in chosen)
 
 
 def test_what_is_not_supported_stands_in_the_docs() -> None:
