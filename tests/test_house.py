@@ -27,8 +27,8 @@ LAYERS = (
     ("data",),
     ("tasks", "methods"),
     ("standin", "tuners"),
-    ("heads", "adapters"),
-    ("metrics", "labels", "temperature", "training", "backbone"),
+    ("heads", "adapters", "texts"),
+    ("metrics", "labels", "temperature", "thresholds", "training", "backbone"),
     ("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
     ("errors",),
 )
