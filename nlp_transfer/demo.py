@@ -13,7 +13,7 @@ from nlp_transfer.recipe import Recipe
 RECIPES: dict[str, dict[str, Any]] = {
     "sentiment": {"task": "sentiment", "train": {"epochs": 8}},
     "classification": {"task": "classification", "train": {"epochs": 8}},
-    "sentence_pairs": {"task": "classification", "train": {"epochs": 20, "learning_rate": 1e-4}},
+    "sentence_pairs": {"task": "classification", "train": {"epochs": 10, "learning_rate": 1e-4}},
     "multi_label": {"task": "multi_label", "train": {"epochs": 15, "learning_rate": 2e-4}},
     "regression": {"task": "regression", "train": {"epochs": 12, "learning_rate": 1e-4}},
 }
@@ -38,7 +38,7 @@ TEXTS: dict[str, tuple[Any, ...]] = {
     "multi_label": (
         "Tiny room, but the breakfast was superb.",
         "Two steps from the beach and worth every cent.",
-        "We stayed from Friday to Sunday.",
+        "We came by train, in heavy rain.",
     ),
     "regression": (
         "Water is pouring through the kitchen ceiling right now!",
