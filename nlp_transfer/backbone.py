@@ -101,7 +101,10 @@ class Backbone:
 
     @cached_property
     def _published_tokenizer(self) -> PreTrainedTokenizerBase:
-        return _loaded(self, AutoTokenizer)
+        # a tokenizer's class gives token types or not whatever the model reads: the configuration knows
+        types = getattr(self.config.get_text_config(), "type_vocab_size", 0) > 1
+        names = ["input_ids", *["token_type_ids"] * types, "attention_mask"]
+        return _loaded(self, AutoTokenizer, model_input_names=names)
 
     def tokenizer(self, max_length: int | None = None) -> PreTrainedTokenizerBase:
         """The tokenizer, padding on the right, with a padding token and `model_max_length` set to the limit in force."""

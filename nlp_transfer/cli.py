@@ -18,7 +18,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
                         [--config recipe.yaml]              every setting: nlp-transfer train --task sentiment --help
   nlp-transfer train    --output runs/reviews --resume      go on with a run that was stopped
   nlp-transfer evaluate RUN [RUN ...] --data test.csv [--output scores.json] [--errors wrong.csv]
-  nlp-transfer predict  RUN "a text" "another"
+  nlp-transfer predict  RUN "a text" "another"              two for each answer where the run reads pairs
   nlp-transfer predict  RUN --input new.csv --output answers.csv       - is standard input or output
   nlp-transfer export   RUN --format merged|transformers|onnx --output DIR
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
@@ -145,7 +145,9 @@ def _evaluate(words: list[str]) -> None:
 def _predict(words: list[str]) -> None:
     parser = Parser("predict", "Answer texts, or the rows of a file.")
     parser.add_argument("run", help="folder of a finished run")
-    parser.add_argument("texts", nargs="*", help="texts to answer")
+    parser.add_argument(
+        "texts", nargs="*", help="texts to answer; where the run reads two per row, two for each answer"
+    )
     parser.add_argument("--input", help="file of rows to answer, or - for standard input")
     parser.add_argument(
         "--output", help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet), or - for standard output"
@@ -172,9 +174,15 @@ def _predict(words: list[str]) -> None:
         if _speaks():
             print(f"{done.rows} rows written to {place} ({done.rows_per_second:,.0f} rows/s)", file=sys.stderr)
         return
-    answers = run.predict(list(options.texts), options.batch_size)
-    for text, answer in zip(options.texts, answers, strict=True) if _speaks() else ():
-        print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
+    width = len(run.task.asked_columns)
+    if len(options.texts) % width:
+        raise RequestError(
+            f"{len(options.texts)} texts, but this run reads {width} for each answer ({', '.join(run.task.asked_columns)})."
+        )
+    rows = [options.texts[i : i + width] for i in range(0, len(options.texts), width)]
+    answers = run.predict([tuple(row) if width > 1 else row[0] for row in rows], options.batch_size)
+    for row, answer in zip(rows, answers, strict=True) if _speaks() else ():
+        print("\t".join([*answer.words(), *row]))
 
 
 def _speaks() -> bool:
@@ -221,7 +229,7 @@ def _doctor(words: list[str]) -> None:
 
 def _demo(words: list[str]) -> None:
     parser = Parser("demo", "The main job on the shipped samples: no network, no files of yours.")
-    parser.add_argument("--task", default="classification", help="task with a sample")
+    parser.add_argument("--task", default="classification", help="a task, or sentence_pairs")
     options, _ = parser.read(words)
     from nlp_transfer.demo import demo
 

@@ -11,12 +11,15 @@ from nlp_transfer.experiment import fine_tune
 from nlp_transfer.recipe import Recipe
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "sentiment": {"train": {"epochs": 8}},
-    "classification": {"train": {"epochs": 8}},
+    "sentiment": {"task": "sentiment", "train": {"epochs": 8}},
+    "classification": {"task": "classification", "train": {"epochs": 8}},
+    "sentence_pairs": {"task": "classification", "train": {"epochs": 10, "learning_rate": 1e-4}},
+    "multi_label": {"task": "multi_label", "train": {"epochs": 15, "learning_rate": 2e-4}},
+    "regression": {"task": "regression", "train": {"epochs": 12, "learning_rate": 1e-4}},
 }
-"""Settings that suit the few hundred rows of each sample; everything else is as by default."""
+"""Task and settings that suit the few hundred rows of each sample; everything else is as by default."""
 
-TEXTS = {
+TEXTS: dict[str, tuple[Any, ...]] = {
     "sentiment": (
         "I expected little and was won over within ten minutes.",
         "The zip broke on the second day and nobody answers my mails.",
@@ -27,24 +30,46 @@ TEXTS = {
         "The parcel says delivered but my doorstep is empty.",
         "The app closes itself as soon as I open it.",
     ),
+    "sentence_pairs": (
+        ("The shop shuts at six.", "You cannot buy anything there after six o'clock."),
+        ("The shop shuts at six.", "The bus to the coast takes two hours."),
+        ("She learned Polish from her neighbour.", "Her neighbour taught her to speak Polish."),
+    ),
+    "multi_label": (
+        "Tiny room, but the breakfast was superb.",
+        "Two steps from the beach and worth every cent.",
+        "We came by train, in heavy rain.",
+    ),
+    "regression": (
+        "Water is pouring through the kitchen ceiling right now!",
+        "The lamp in the cellar flickers a little.",
+        "Could the hallway be painted some day?",
+    ),
 }
 
 
-def demo(task: str) -> None:
+def demo(name: str) -> None:
     """Train on a sample, print the scores, and answer three texts that are in no split.
+
+    Args:
+        name: a task, or `sentence_pairs`: classification of two texts.
 
     Raises:
         RequestError: for a task without a demo.
     """
-    if task not in RECIPES:
-        raise RequestError(f'there is no demo for "{task}". {did_you_mean(task, RECIPES)}')
-    recipe = Recipe.make(task=task, data=str(samples.path(task)), **RECIPES[task])
-    run = fine_tune(recipe, output=Path("runs") / f"demo-{task}", overwrite=True)
-    low, high = run.report["intervals"]["test"]["accuracy"]
+    if name not in RECIPES:
+        raise RequestError(f'there is no demo for "{name}". {did_you_mean(name, RECIPES)}')
+    recipe = Recipe.make(data=str(samples.path(name)), **RECIPES[name])
+    run = fine_tune(recipe, output=Path("runs") / f"demo-{name}", overwrite=True)
+    metric = run.task.primary.metric
+    low, high = run.report["intervals"]["test"][metric]
     rows = run.report["data"]["rows"]
     print(f"\nTrained on {rows['train']} rows in {run.report['time']['train_seconds']:.0f} s.")
-    print(f"Test accuracy {run.scores['test']['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, {rows['test']} rows).\n")
-    for text, answer in zip(TEXTS[task], run.predict(list(TEXTS[task])), strict=True):
-        print(f"{answer.label:<10} {answer.probability:.2f}  {text}")
+    title = f"Test {metric.replace('_', ' ')}"
+    print(f"{title} {run.scores['test'][metric]:.3f} (95 % {low:.3f} to {high:.3f}, {rows['test']} rows).\n")
+    for asked, answer in zip(TEXTS[name], run.predict(list(TEXTS[name])), strict=True):
+        first, *more = answer.words(digits=2)
+        print("  ".join([f"{first:<10} {' '.join(more)}", *([asked] if isinstance(asked, str) else asked)]))
     print(f"\nThe run: {run.folder}/ (report.json, README.md, model/). Ask it more:")
-    print(f'  nlp-transfer predict {run.folder} "your own text"')
+    again = '"your own text"' if len(run.task.asked_columns) == 1 else '"your own text" "another"'
+    print(f"  nlp-transfer predict {run.folder} {again}")

@@ -138,7 +138,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
             "from_scratch": recipe.model.from_scratch,
         },
     }
-    folder.finish(written, report.card(written, task.primary.metric))
+    folder.finish(written, report.card(written, task.primary.metric, task.asked_columns))
     checkpoints.clear()
     PartialState().wait_for_everyone()
     return load_run(folder.path)

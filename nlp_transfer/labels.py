@@ -1,18 +1,92 @@
-"""Labels of training rows, counted: their order, what each weighs in a loss, which are rare and which look alike."""
+"""Labels of rows: how cells hold them, their order, what each weighs in a loss, which are rare and which look alike."""
 
 from __future__ import annotations
 
+import ast
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from sklearn.metrics import precision_recall_fscore_support
 from sklearn.utils.class_weight import compute_class_weight
 
-from nlp_transfer.errors import RequestError, did_you_mean
+from nlp_transfer.errors import RequestError, did_you_mean, listing
+
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "topic",
+    "intent",
+    "target",
+    "sentiment",
+    "stars",
+    "rating",
+    "type",
+)
+"""What a column with one label per row is usually called."""
+
+SEPARATORS = ("|", ";", ",")
+"""What may stand between labels in one cell."""
+
+YES = {"1", "true", "yes", "y", "t", "x"}
+NO = {"0", "false", "no", "n", "f", ""}
+"""Cells of a column that stands for one label, in any case."""
 
 IMBALANCE = 10
 """A label is rare when the most frequent one has more than this many times its rows."""
+
+
+def label_text(label: Any) -> str:
+    """A label as text: whole numbers without a decimal point, whatever the file's form made of them (1, 1.0, "1.0")."""
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(label))
+
+
+def flag(cell: Any) -> bool | None:
+    """Whether a cell says that its row has a label; None where it says neither."""
+    word = "" if cell is None else label_text(cell).strip().lower()
+    return True if word in YES else (False if word in NO else None)
+
+
+def separator_of(cells: Sequence[Any]) -> str:
+    """What stands between the labels of cells: the first of `SEPARATORS` that a text holds; empty where none does."""
+    written = [cell for cell in cells if isinstance(cell, str) and _listed(cell.strip()) is None]
+    return next((mark for mark in SEPARATORS if any(mark in cell for cell in written)), "")
+
+
+def names_in(cell: Any, separator: str) -> list[str] | None:
+    """The labels that a cell holds, any number of them; None where it is no cell of labels.
+
+    Args:
+        cell: a list, a text with separators or in the form of a list, one plain label, or flags by label.
+        separator: of texts; empty where a text is one label.
+    """
+    if isinstance(cell, dict):
+        flags = {name: flag(said) for name, said in cell.items()}
+        return None if None in flags.values() else [name for name, yes in flags.items() if yes]
+    if isinstance(cell, str):
+        listed = _listed(cell.strip())
+        cell = listed if listed is not None else (cell.split(separator) if separator else [cell])
+    names = cell if isinstance(cell, list) else [cell]
+    if any(name is None or name != name or isinstance(name, list | dict | bytes) for name in names):
+        return None
+    return [text for name in names if (text := label_text(name).strip())]
+
+
+def _listed(text: str) -> list[Any] | None:
+    """The list that a text is, as JSON and Python write lists of words; None where it is none."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        return list(ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
 
 
 def label_order(label: str) -> tuple[int, float, str]:
@@ -22,6 +96,41 @@ def label_order(label: str) -> tuple[int, float, str]:
     except ValueError:
         return (1, 0.0, label)
     return (1, 0.0, label) if math.isnan(number) else (0, number, label)
+
+
+def classes_of(
+    counts: Mapping[str, int], named: Sequence[str] | None, rows: int, columns: Sequence[str]
+) -> tuple[str, ...]:
+    """The labels to learn: as they are named, else those of the training rows in order.
+
+    Args:
+        counts: training rows of each label.
+        named: all labels, where the recipe says so.
+        rows: how many there are, or how many labels they have together.
+        columns: the task's columns, to be named where they look swapped.
+
+    Raises:
+        RequestError: where these labels can be no task.
+    """
+    if named and (unnamed := [name for name in counts if name not in named]):
+        raise RequestError(f"training rows have the labels {listing(unnamed)}, which task.labels does not name.")
+    classes = tuple(named or sorted(counts, key=label_order))
+    if repeated := [name for name, times in Counter(classes).items() if times > 1]:
+        raise RequestError(f"task.labels names {listing(repeated)} more than once.")
+    if absent := [name for name in classes if not counts.get(name)]:
+        raise RequestError(
+            f"task.labels names {listing(absent)}, which no training row has. There is: {listing(counts)}."
+        )
+    if len(classes) < 2:
+        found = f"every training row has the label {classes[0]}" if classes else "no training row has a label to learn"
+        raise RequestError(f"{found}: expected at least two classes.")
+    if len(classes) > max(2, rows / 2):
+        flags = [f"--columns.{name}" for name in columns]
+        raise RequestError(
+            f"the label column has {len(classes)} different values in {rows} rows, as free text would. "
+            f"Are the columns swapped? Name them with {', '.join(flags[:-1])} and {flags[-1]}."
+        )
+    return classes
 
 
 def class_weights(
@@ -62,3 +171,25 @@ def similar_labels(counts: Counter[str]) -> list[list[str]]:
 def rare_labels(classes: Sequence[str], counts: Counter[str]) -> list[str]:
     """Labels with few rows beside the most frequent one."""
     return [name for name in classes if counts[name] * IMBALANCE < max(counts.values())]
+
+
+def rarity(classes: Sequence[str], counts: Counter[str]) -> str | None:
+    """A sentence about rare labels, for a reader who looks at scores; None where there are none."""
+    rare = rare_labels(classes, counts)
+    if not rare:
+        return None
+    (most, times), fewest = counts.most_common(1)[0], min(rare, key=lambda name: counts[name])
+    return (
+        f'{len(rare)} of {len(classes)} labels are more than {IMBALANCE} times rarer than "{most}" ({times:,} '
+        f'training rows), the rarest "{fewest}" ({counts[fewest]:,}).'
+    )
+
+
+def per_label(references: Any, predictions: Any, classes: Sequence[str], labels: Any) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support by label, of anything that scikit-learn takes; `labels` as it calls them."""
+    scores = precision_recall_fscore_support(references, predictions, labels=labels, zero_division=0)
+    columns = zip(*(column.tolist() for column in scores), strict=True)
+    return {
+        name: dict(zip(("precision", "recall", "f1", "support"), row, strict=True))
+        for name, row in zip(classes, columns, strict=True)
+    }

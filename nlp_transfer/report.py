@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,9 @@ def without_texts(report: Mapping[str, Any]) -> dict[str, Any]:
     return shared
 
 
-def card(report: Mapping[str, Any], primary: str) -> str:
-    """The model card: Markdown with the metadata that the Hub reads."""
+def card(report: Mapping[str, Any], primary: str, asked: Sequence[str] = ("text",)) -> str:
+    """The model card: Markdown with the metadata that the Hub reads; `asked` are the columns of a row without its answer."""
+    example = json.dumps("a text" if len(asked) == 1 else dict.fromkeys(asked, "..."))
     recipe, backbone = report["recipe"], report["backbone"]
     task, method = recipe["task"]["name"], recipe["method"]["name"]
     metadata = {
@@ -71,7 +72,7 @@ Test {primary.replace("_", " ")}: **{report["scores"]["test"][primary]:.4f}**, 9
 from nlp_transfer import load_run
 
 run = load_run("PATH OR HUB ID OF THIS RUN")
-print(run.predict(["a text"]))
+print(run.predict([{example}]))
 ```
 
 ## Scores

@@ -19,9 +19,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from nlp_transfer import artefacts, tasks
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
+from nlp_transfer.data.findings import plural
 from nlp_transfer.data.splits import load_one
 from nlp_transfer.environment import processes
-from nlp_transfer.errors import RequestError
+from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
@@ -80,22 +81,37 @@ class Run:
         """Answers to texts, in their order.
 
         Args:
-            texts: one text, several, dicts with the task's columns, or anything else that training takes as data.
+            texts: one text, several, dicts with the task's columns, or anything else that training takes as data. Where the
+                task reads two texts, a tuple of both stands for each.
             batch_size: rows read at once.
             columns: names of the columns, where they are neither those of training nor usual ones.
 
         Raises:
             RequestError: for a text that is empty or no text, naming it.
         """
-        source: Any = [texts] if isinstance(texts, str) else texts
+        several = len(self.task.asked_columns) > 1
+        one = isinstance(texts, str) or (several and isinstance(texts, tuple) and isinstance(next(iter(texts), 0), str))
+        source: Any = [texts] if one else texts
         if isinstance(source, list | tuple):
             if not source:
                 return []
-            first = next(iter(self.task.columns))
-            source = [{first: row} if not isinstance(row, Mapping) else row for row in source]
+            source = [self._named(i, row) for i, row in enumerate(source)]
         split = self._rows(source, columns, answers=False, warnings=[])
         outputs, features = self.outputs(split, batch_size)
         return self.task.decode(outputs, features, split.rows)
+
+    def _named(self, i: int, row: Any) -> Mapping[str, Any]:
+        """A row with the task's columns, of one that is only their cells."""
+        if isinstance(row, Mapping):
+            return row
+        names = self.task.asked_columns
+        cells = row if isinstance(row, list | tuple) and len(names) > 1 else [row]
+        if len(cells) != len(names):
+            raise RequestError(
+                f"data, row {i + 1}: {plural(len(cells), 'text')} where this run reads {len(names)}: expected a tuple or "
+                f"dict of {listing(names)}."
+            )
+        return dict(zip(names, cells, strict=True))
 
     def evaluate(self, source: Any, batch_size: int = BATCH, columns: Mapping[str, str] | None = None) -> Judgement:
         """Scores on rows with answers: a file, or anything else that training takes as data; `columns` as in `predict`.

@@ -31,7 +31,8 @@ def shared(path: str) -> Path:
 
 
 def _texts() -> list[str]:
-    return [text for task in samples.names() for text in read(samples.path(task) / "train.csv").columns["text"]]
+    names = ("classification", "sentiment")
+    return [text for name in names for text in read(samples.path(name) / "train.csv").columns["text"]]
 
 
 def _save(folder: Path, tokenizer: PreTrainedTokenizerFast, auto: type, config: object) -> Path:

@@ -54,6 +54,13 @@ class Cell:
     family: str
     pooling: str = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
+    pairs: bool = False
+    """Two texts per row."""
+
+    @property
+    def sample(self) -> str:
+        """The shipped rows that it is run on."""
+        return "sentence_pairs" if self.pairs else self.task
 
     @property
     def way(self) -> str:
@@ -67,12 +74,13 @@ class Cell:
         return next((UNSUPPORTED[key] for key in keys if key in UNSUPPORTED), None)
 
     def __str__(self) -> str:
-        return f"{self.way}, {self.task}, {self.family}, {self.pooling}"
+        return f"{self.way}, {self.sample}, {self.family}, {self.pooling}"
 
 
 def cells() -> list[Cell]:
     """Every method x every task x an encoder and a decoder; every method and variant x every family x classification; every
-    method x every pooling, and its further settings, x the encoder and the decoder."""
+    method x every pooling, and its further settings, x the encoder and the decoder; two texts x every method x these and x
+    every family."""
     both = ("bert", "gpt2")
     found = [Cell(method, task, family) for method in methods.names() for task in tasks.names() for family in both]
     for method in methods.names():
@@ -83,6 +91,8 @@ def cells() -> list[Cell]:
         found += [
             Cell(method, "classification", family, pooling) for family in both for pooling in ("own", "mean", "last")
         ]
+        found += [Cell(method, "classification", family, pairs=True) for family in both]
+    found += [Cell("full", "classification", family, pairs=True) for family in FAMILIES]
     return list({str(cell): cell for cell in found}.values())
 
 
@@ -94,7 +104,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     built.normalizer = normalizers.Lowercase()
     built.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     built.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 2)]
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 0), ("[SEP]", 2)]
     )
     names = {"cls_token": "[CLS]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
     return PreTrainedTokenizerFast(tokenizer_object=built, model_max_length=64, **names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -20,7 +21,17 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("quick-start", "your-own-data", "methods", "adapters", "training", "prediction")
+        for name in (
+            "quick-start",
+            "your-own-data",
+            "methods",
+            "adapters",
+            "training",
+            "prediction",
+            "sentence-pairs",
+            "multi-label",
+            "regression",
+        )
     ),
 ]
 BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -41,6 +52,10 @@ def work(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A folder such as the pages speak of, where `minilm` is tiny."""
     for name, split in (("reviews", "train"), ("test", "test"), ("new", "validation")):
         shutil.copy(samples.path("sentiment") / f"{split}.csv", tmp_path / f"{name}.csv")
+    for name, sample in (("pairs", "sentence_pairs"), ("comments", "multi_label"), ("messages", "regression")):
+        shutil.copy(samples.path(sample) / "test.csv", tmp_path / f"{name}.csv")
+    flags = "".join(f"text {i},{i % 2},{i % 3 == 0:d},{i % 5 == 0:d}\n" for i in range(40))
+    (tmp_path / "columns.csv").write_text(f"text,food,room,staff\n{flags}", encoding="utf-8")
     monkeypatch.setattr(backbone, "_packaged", lambda _: str(tiny_bert))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -122,12 +137,25 @@ def test_a_member_that_a_page_adds_is_found_and_works(
         assert cli.main([*shlex.split(line)[1:], "--train.max_steps", "2"]) == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("task", ["sentiment", "classification"])
+@pytest.mark.parametrize("task", samples.names())
 def test_the_demo_ends_with_answers(task: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--task", task]) == 0
     printed = capsys.readouterr().out
-    assert "Test accuracy" in printed
+    assert re.search(r"^Test (accuracy|micro f1|pearson correlation) -?[0-9.]+ \(95 % ", printed, re.MULTILINE)
     assert (work / "runs" / f"demo-{task}" / "report.json").is_file()
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.py")), ids=lambda file: file.stem)
+def test_a_recipe_answers_on_its_sample(
+    recipe: Path, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(recipe), "--train.max_steps", "2", "--output", "runs/recipe"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(recipe), run_name="__main__")
+    assert ended.value.code == 0
+    first, *answers = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"test [\w ]+ -?\d\.\d{3}, run in runs/recipe", first)
+    assert len(answers) == 2
 
 
 @pytest.mark.parametrize(

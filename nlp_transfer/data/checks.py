@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 from datasets import Dataset
 
@@ -36,7 +38,9 @@ class Split:
         return len(self.rows)
 
 
-def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: Sequence[str]) -> dict[str, str]:
+def choose_columns(
+    table: Table, given: Mapping[str, str], task: Task, needed: Sequence[str], also: Sequence[str] = ()
+) -> dict[str, str]:
     """Which column of a table is which of the task's: as the recipe says, else by its usual names.
 
     Args:
@@ -44,6 +48,7 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
         given: from the task's names to the file's, for columns that the recipe maps.
         task: whose columns are wanted.
         needed: of these, the ones that must be there; others are taken along where they are.
+        also: of the optional ones, those that are looked for.
 
     Raises:
         RequestError: for a name that the task or the table does not have, or a needed column that is not found.
@@ -61,12 +66,18 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
     for name in table.columns:
         folded.setdefault(name.strip().lower(), name)
     chosen: dict[str, str] = {}
+    together = _together(folded, given, task, [*needed, *also])
     for name, usual in task.columns.items():
         if name in given:
-            if given[name] not in table.columns:
+            if not has(table, given[name], spread=name in task.spread_columns):
                 hint = did_you_mean(given[name], table.columns)
                 raise RequestError(f'--columns.{name}: {table.origin} has no column "{given[name]}". {hint}')
             chosen[name] = given[name]
+            continue
+        if name in together:
+            chosen[name] = together[name]
+            continue
+        if name in task.optional_columns and name not in needed:
             continue
         free = [
             folded[word] for word in usual if word in folded and folded[word] not in {*given.values(), *chosen.values()}
@@ -78,14 +89,47 @@ def choose_columns(table: Table, given: Mapping[str, str], task: Task, needed: S
     return chosen
 
 
-def same_columns(table: Table, chosen: Mapping[str, str], other: str) -> None:
+def _together(folded: Mapping[str, str], given: Mapping[str, str], task: Task, wanted: Sequence[str]) -> dict[str, str]:
+    """Columns that are known together, by the task's names: the first such group that a table has whole.
+
+    Who names a column that is needed says what is meant; optional ones beside it are then not looked for.
+    """
+    for group in task.known_together:
+        named = given.keys() & group.keys()
+        if named <= {*task.optional_columns} and group.keys() <= {*wanted}:
+            found = {name: folded.get(word, "") for name, word in group.items()}
+            if all(found.values()) and all(given[name] == found[name] for name in named):
+                return found
+    return {}
+
+
+def has(table: Table, column: str, spread: bool) -> bool:
+    """Whether a table has a column, or all of several that are named with commas where that is allowed."""
+    return column in table.columns or (spread and all(name in table.columns for name in parts(column)))
+
+
+def parts(column: str) -> list[str]:
+    """The columns over which one is spread."""
+    return [name.strip() for name in column.split(",")]
+
+
+def _cells(table: Table, column: str) -> list[Any]:
+    """A column's cells; of one that is spread, dicts of texts by the names of its parts."""
+    if column in table.columns:
+        return table.columns[column]
+    names = parts(column)
+    texts = [[None if cell is None else str(cell) for cell in table.columns[name]] for name in names]
+    return [dict(zip(names, cells, strict=True)) for cells in zip(*texts, strict=True)]
+
+
+def same_columns(table: Table, chosen: Mapping[str, str], other: str, task: Task) -> None:
     """See that a table has the columns that were chosen in another.
 
     Raises:
         RequestError: for the first that it lacks.
     """
     for name, column in chosen.items():
-        if column not in table.columns:
+        if not has(table, column, spread=name in task.spread_columns):
             raise RequestError(
                 f'{table.origin} has no column "{column}", which is the {name} of {other}. '
                 f"{did_you_mean(column, table.columns)} Give the column one name in all files."
@@ -119,9 +163,10 @@ def checked(
         RequestError: for rows that cannot be used, naming the first and how many there are.
     """
     bad = {place: f": {reason}" for place, reason in table.bad}
+    cells = {name: _cells(table, column) for name, column in chosen.items()}
     for name, column in chosen.items():
         fault = _remembering(task, name)
-        for place, cell in zip(table.places, table.columns[column], strict=True):
+        for place, cell in zip(table.places, cells[name], strict=True):
             if place not in bad and (reason := fault(cell)):
                 bad[place] = f', column "{column}": {reason}'
     kept = [i for i, place in enumerate(table.places) if place not in bad]
@@ -137,7 +182,7 @@ def checked(
         message = f"{plural(len(places), 'bad row')} of {table.origin} left out."
         each = tuple(Place(table.origin, f"{table.unit} {place}{bad[place]}") for place in places)
         warnings.append(Finding("bad_rows", message, len(places), each))
-    columns = {name: _uniform([table.columns[column][i] for i in kept]) for name, column in chosen.items()}
+    columns = {name: _uniform([cells[name][i] for i in kept]) for name in chosen}
     places = [table.places[i] for i in kept]
     try:
         rows = Dataset.from_dict({**columns, PLACE: places})
@@ -173,8 +218,14 @@ def _fault(cell: Any) -> str | None:
 
 
 def _uniform(cells: list[Any]) -> list[Any]:
-    """Cells that one column can hold: numbers beside words, and those beyond 64 bits, become words."""
+    """Cells that one column can hold: numbers beside words, and those beyond 64 bits, become words; in lists too."""
     kinds = {type(cell) for cell in cells}
+    if kinds == {list}:
+        inner = [word for cell in cells for word in cell]
+        if len({type(word) for word in inner}) > 1 and not any(isinstance(word, list | dict) for word in inner):
+            ends = np.cumsum([0, *map(len, cells)])
+            uniform = _uniform(inner)
+            return [uniform[start:end] for start, end in itertools.pairwise(ends)]
     fit = len(kinds) <= 1 or kinds <= {int, float} or list in kinds
     large = int in kinds and any(isinstance(cell, int) and abs(cell) >= 2**63 for cell in cells)
     return cells if fit and not large else [str(cell) for cell in cells]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns, same_columns
+from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns, has, same_columns
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.findings import Finding, Place, plural, sentences, some
 from nlp_transfer.data.inspection import inspected
@@ -65,9 +65,10 @@ def load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: i
 def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: int) -> Data:
     found = tables(settings)
     warnings: list[Finding] = []
-    chosen = choose_columns(found["train"], columns, task, needed=list(task.columns))
+    needed = [*task.asked_columns, *task.answer_columns]
+    chosen = choose_columns(found["train"], columns, task, needed, also=task.optional_columns)
     for table in found.values():
-        same_columns(table, chosen, found["train"].origin)
+        same_columns(table, chosen, found["train"].origin, task)
     train = checked(found.pop("train"), chosen, task, settings.skip_bad_rows, warnings)
     task = _fitted(task, train)
     splits = {"train": read(task, train, warnings)}
@@ -131,8 +132,12 @@ def likely_columns(
     table: Table, task: Task, answers: bool, columns: Mapping[str, str], remembered: Mapping[str, str]
 ) -> dict[str, str]:
     """From the names of the columns that a fitted task needs to a table's; all but `table` as in `load_one`."""
-    needed = [name for name in task.columns if answers or name not in task.answer_columns]
-    likely = {name: column for name, column in remembered.items() if name in needed and column in table.columns}
+    needed = [*task.asked_columns, *(task.answer_columns if answers else ())]
+    likely = {
+        name: column
+        for name, column in remembered.items()
+        if name in needed and has(table, column, spread=name in task.spread_columns)
+    }
     chosen = choose_columns(table, {**likely, **columns}, task, needed)
     return {name: chosen[name] for name in needed}
 

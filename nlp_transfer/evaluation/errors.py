@@ -32,9 +32,9 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
 
     Returns:
         `wrong` (how many rows), `most_confident` (place, texts, gold, answer, confidence), `confusions` (gold, answer,
-        count) and `by_length` (the task's primary score in quarters of the rows by characters of their texts).
+        count; none of numbers) and `by_length` (the task's primary score in quarters of the rows by characters of their texts).
     """
-    names = [name for name in task.columns if name not in task.answer_columns]
+    names = task.asked_columns
     shown = [
         {
             "place": split.rows[mistake.row][PLACE],
@@ -43,7 +43,9 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
         }
         for mistake in by_confidence(mistakes)[:SHOWN]
     ]
-    pairs = Counter((str(mistake.gold), str(mistake.answer)) for mistake in mistakes).most_common(CONFUSIONS)
+    # numbers are hardly ever the same twice
+    named = [mistake for mistake in mistakes if not isinstance(mistake.gold, float)]
+    pairs = Counter((str(mistake.gold), str(mistake.answer)) for mistake in named).most_common(CONFUSIONS)
     return {
         "wrong": len(mistakes),
         "most_confident": shown,

@@ -100,7 +100,8 @@ def transformers(run: Run, output: Path) -> list[str]:
 
 def _logits(run: Run, model: Any) -> np.ndarray:
     """What the task keeps of a model's outputs for the task's sample."""
-    texts = [name for name in run.task.columns if name not in run.task.answer_columns]
-    rows = Dataset.from_list([{name: row[name] for name in texts} for row in run.task.sample])
+    names, sample = run.task.asked_columns, run.task.sample
+    # an optional text that the sample lacks is the first one of its row
+    rows = Dataset.from_list([{name: row.get(name, row[names[0]]) for name in names} for row in sample])
     with quiet(), torch.inference_mode():
         return outputs_of(model, Features.of(rows, run.task, run.tokenizer), batch_size=len(rows))

@@ -23,7 +23,18 @@ Labels = Annotated[np.ndarray, "labels"]
 Probabilities = Annotated[np.ndarray, "probabilities"]
 """Probability of every label (rows, labels)."""
 
-_FEATURES = {"labels": datasets.Value("int64"), "probabilities": datasets.List(datasets.Value("float64"))}
+Sets = Annotated[np.ndarray, "sets"]
+"""Whether a row has each label (rows, labels), 0 or 1."""
+
+Numbers = Annotated[np.ndarray, "numbers"]
+"""Numbers (rows,), in any unit."""
+
+_FEATURES = {
+    "labels": datasets.Value("int64"),
+    "probabilities": datasets.List(datasets.Value("float64")),
+    "sets": datasets.List(datasets.Value("int64")),
+    "numbers": datasets.Value("float64"),
+}
 
 
 def function(name: str) -> Callable[..., float]:
@@ -74,3 +85,8 @@ def f1_by_label(predictions: Labels, references: Labels) -> tuple[np.ndarray, np
     table = confusion(predictions, references)
     support, both = table.sum(1), table.sum(1) + table.sum(0)
     return 2 * np.diag(table) / np.maximum(both, 1), both > 0, support
+
+
+def hits(predictions: Sets, references: Sets) -> tuple[np.ndarray, np.ndarray]:
+    """For every label how many rows have it both truly and by prediction, and the sum of how many have it each way."""
+    return (predictions * references).sum(0), predictions.sum(0) + references.sum(0)

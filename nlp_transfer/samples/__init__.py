@@ -10,16 +10,16 @@ HERE = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """The tasks that have a sample."""
+    """The tasks that have a sample, and `sentence_pairs`, one of classification with two texts."""
     return sorted(path.name for path in HERE.iterdir() if (path / "train.csv").is_file())
 
 
-def path(task: str) -> Path:
-    """The folder of a task's sample, with train, validation and test files.
+def path(name: str) -> Path:
+    """The folder of a sample, with train, validation and test files.
 
     Raises:
         RequestError: for a task without one.
     """
-    if task not in names():
-        raise RequestError(f'there is no sample for "{task}". {did_you_mean(task, names())}')
-    return HERE / task
+    if name not in names():
+        raise RequestError(f'there is no sample for "{name}". {did_you_mean(name, names())}')
+    return HERE / name

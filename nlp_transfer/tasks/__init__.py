@@ -6,17 +6,17 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
-import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import members
 from nlp_transfer.training.batch import Batch
+from nlp_transfer.training.batch import pad as pad
 
 Columns = Mapping[str, Sequence[Any]]
 """Rows or features as columns: every value has one entry per row."""
@@ -59,6 +59,10 @@ class Answer(Protocol):
         """The answer as columns of an output file: flat, with values that CSV and JSON can hold."""
         ...
 
+    def words(self, digits: int = 4) -> list[str]:
+        """The answer as a person reads it in a line, what matters most first."""
+        ...
+
 
 @dataclass(frozen=True)
 class Task(ABC):
@@ -72,14 +76,28 @@ class Task(ABC):
     """What a row must have once the recipe has renamed it, each with usual names by which it is recognised."""
     answer_columns: ClassVar[tuple[str, ...]]
     """Which of the columns are the answer: needed to train and to judge, not to predict."""
+    optional_columns: ClassVar[tuple[str, ...]] = ()
+    """Which of the columns rows may lack; a fitted task asks for those that its training rows had."""
+    known_together: ClassVar[tuple[Mapping[str, str], ...]] = ()
+    """Usual names of several columns at once, by the task's: looked for whole, and before single ones."""
+    spread_columns: ClassVar[tuple[str, ...]] = ()
+    """Which of the columns a file may spread over several of its own; a cell is then a dict of texts by their names."""
     primary: ClassVar[Primary]
     sample: ClassVar[tuple[Mapping[str, Any], ...]]
     """A handful of rows for tests and docs."""
+
+    brought: tuple[str, ...] = field(default=(), metadata=members.FITTED)
 
     @property
     def name(self) -> str:
         """The task's name: that of its file."""
         return members.name_of(self)
+
+    @property
+    def asked_columns(self) -> tuple[str, ...]:
+        """The columns by which a row is answered: all but the answers, optional ones where the training rows had them."""
+        left = {*self.answer_columns, *self.optional_columns} - {*self.brought}
+        return tuple(name for name in self.columns if name not in left)
 
     def fault(self, column: str, cell: Any) -> str | None:
         """What is wrong with a cell, as a clause for a message; None where a row with it can be used.
@@ -104,6 +122,10 @@ class Task(ABC):
         Raises:
             RequestError, RowError: when no task can be made of these rows.
         """
+
+    def brought_by(self, rows: Dataset) -> tuple[str, ...]:
+        """The optional columns that rows have: what `fit` keeps as `brought`."""
+        return tuple(name for name in self.optional_columns if name in rows.column_names)
 
     @abstractmethod
     def read(self, rows: Dataset) -> Dataset:
@@ -188,7 +210,7 @@ class Task(ABC):
     def settings(self) -> dict[str, Any]:
         """The settings, without what was learned from rows: what a recipe says of the task."""
         fitted = members.fitted_names(type(self))
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in fitted}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in fitted}
 
     def to_json(self) -> dict[str, Any]:
         """Everything, fitted values too, for `from_json`."""
@@ -205,17 +227,6 @@ def from_json(values: Mapping[str, Any]) -> Task:
     values = dict(values)
     cls = find(values.pop("name"))
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-
-
-def pad(sequences: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
-    """Token ids (rows, longest) padded on the right with `value`, and the mask of real tokens, both int64."""
-    longest = max(len(sequence) for sequence in sequences)
-    ids = np.full((len(sequences), longest), value, dtype=np.int64)
-    mask = np.zeros((len(sequences), longest), dtype=np.int64)
-    for i, sequence in enumerate(sequences):
-        ids[i, : len(sequence)] = sequence
-        mask[i, : len(sequence)] = 1
-    return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
 def column(rows: Columns | Dataset, name: str) -> list[Any]:

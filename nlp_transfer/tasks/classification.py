@@ -1,8 +1,7 @@
-"""Classification: one text, one of several labels."""
+"""Classification: one text or two, one of several labels."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,36 +10,31 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from datasets import Dataset
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
-from nlp_transfer.labels import IMBALANCE, class_weights, label_order, rare_labels, similar_labels
+from nlp_transfer import texts
+from nlp_transfer.errors import RowError, did_you_mean, listing
+from nlp_transfer.labels import (
+    LABEL_NAMES,
+    class_weights,
+    classes_of,
+    label_text,
+    per_label,
+    rare_labels,
+    rarity,
+    similar_labels,
+)
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.accuracy import accuracy
 from nlp_transfer.metrics.expected_calibration_error import expected_calibration_error
 from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
-from nlp_transfer.tasks import Columns, Primary, Remark, Task, column, pad
+from nlp_transfer.tasks import Columns, Primary, Remark, Task, column
 from nlp_transfer.temperature import best_temperature, uncalibrated
 from nlp_transfer.training.batch import Batch
-
-TEXT_NAMES = ("text", "sentence", "review", "content", "message", "comment", "tweet", "body", "document", "question")
-LABEL_NAMES = (
-    "label",
-    "labels",
-    "class",
-    "category",
-    "topic",
-    "intent",
-    "target",
-    "sentiment",
-    "stars",
-    "rating",
-    "type",
-)
 
 
 @dataclass(frozen=True)
@@ -56,13 +50,19 @@ class Answer:
         each = {f"probability_{name}": value for name, value in self.probabilities.items()}
         return {"label": self.label, "probability": self.probability, **each}
 
+    def words(self, digits: int = 4) -> list[str]:
+        """Label and probability."""
+        return [self.label, f"{self.probability:.{digits}f}"]
+
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """One text, one of several labels: topics, intents, kinds of question."""
+    """One of several labels for a text (topics, intents, kinds of question) or for two (entailment, paraphrase)."""
 
-    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT_NAMES, "label": LABEL_NAMES}
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {**texts.COLUMNS, "label": LABEL_NAMES}
     answer_columns: ClassVar[tuple[str, ...]] = ("label",)
+    optional_columns: ClassVar[tuple[str, ...]] = (texts.PAIR,)
+    known_together: ClassVar[tuple[Mapping[str, str], ...]] = texts.TOGETHER
     primary: ClassVar[Primary] = Primary("accuracy")
     sample: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"text": "I was charged twice for the same month.", "label": "billing"},
@@ -85,31 +85,13 @@ class Classification(Task):
 
     def fit(self, rows: Dataset) -> Self:
         """Learn the labels and what each counts in the loss."""
-        counts = Counter(_labels(rows))
-        if self.labels and (unnamed := [name for name in counts if name not in self.labels]):
-            raise RequestError(f"training rows have the labels {listing(unnamed)}, which task.labels does not name.")
-        return self._fitted(self.labels or tuple(sorted(counts, key=label_order)), counts)
+        return self._fitted(self.labels, Counter(_labels(rows)), rows)
 
-    def _fitted(self, classes: tuple[str, ...], counts: Mapping[str, int]) -> Self:
+    def _fitted(self, labels: Sequence[str] | None, counts: Mapping[str, int], rows: Dataset) -> Self:
         """The task with its classes known, once the counts of the training rows have been looked at."""
-        if repeated := [name for name, times in Counter(classes).items() if times > 1]:
-            raise RequestError(f"task.labels names {listing(repeated)} more than once.")
-        if absent := [name for name in classes if not counts.get(name)]:
-            raise RequestError(
-                f"task.labels names {listing(absent)}, which no training row has. There is: {listing(counts)}."
-            )
-        if len(classes) < 2:
-            found = (
-                f"every training row has the label {classes[0]}" if classes else "no training row has a label to learn"
-            )
-            raise RequestError(f"{found}: expected at least two classes.")
-        total = sum(counts.values())
-        if len(classes) > max(2, total / 2):
-            raise RequestError(
-                f"the label column has {len(classes)} different values in {total} rows, as free text would. "
-                "Are the columns swapped? Name them with --columns.text and --columns.label."
-            )
-        return replace(self, classes=classes, weights=class_weights(self.class_weights, classes, counts))
+        task = replace(self, brought=self.brought_by(rows))
+        classes = classes_of(counts, labels, sum(counts.values()), (*task.asked_columns, *task.answer_columns))
+        return replace(task, classes=classes, weights=class_weights(self.class_weights, classes, counts))
 
     def read(self, rows: Dataset) -> Dataset:
         """Labels as text, each one that training had."""
@@ -138,21 +120,15 @@ class Classification(Task):
     def remarks(self, rows: Dataset) -> list[Remark]:
         """Labels that look the same and are not, and labels that are rare beside the most frequent."""
         counts = Counter(column(rows, "label"))
-        alike, rare = similar_labels(counts), rare_labels(self.classes, counts)
-        remarks = []
+        alike, remarks = similar_labels(counts), []
         if alike:
             shown = listing(" and ".join(f'"{name}"' for name in names) for names in alike)
             other = {name for names in alike for name in names[1:]}
             message = f"labels that differ only in case or white space are different classes: {shown}."
             remarks.append(Remark("similar_labels", message, _with(rows, other)))
-        if rare:
-            (most, times), fewest = counts.most_common(1)[0], min(rare, key=lambda name: counts[name])
-            message = (
-                f'{len(rare)} of {len(self.classes)} labels are more than {IMBALANCE} times rarer than "{most}" ({times:,} '
-                f'training rows), the rarest "{fewest}" ({counts[fewest]:,}). Accuracy hardly sees them: look at macro '
-                "F1, and consider --task.class_weights balanced."
-            )
-            remarks.append(Remark("imbalance", message, _with(rows, set(rare))))
+        if rare := rarity(self.classes, counts):
+            message = f"{rare} Accuracy hardly sees them: look at macro F1, and consider --task.class_weights balanced."
+            remarks.append(Remark("imbalance", message, _with(rows, set(rare_labels(self.classes, counts)))))
         return remarks
 
     def strata(self, rows: Dataset) -> Sequence[Hashable]:
@@ -167,24 +143,17 @@ class Classification(Task):
         return AutoModelForSequenceClassification, {**config, "problem_type": "single_label_classification"}
 
     def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
-        """Token ids of each text, and the label's number where there is one."""
-        encoded = tokenizer(
-            column(rows, "text"), truncation=True, return_attention_mask=False, return_token_type_ids=False
-        )
-        # a text of characters that a tokenizer drops has no tokens, and a decoder must read at least one
-        features: dict[str, list[Any]] = {
-            "input_ids": [ids or [tokenizer.pad_token_id] for ids in encoded["input_ids"]]
-        }
+        """Token ids of each row's text or texts, and the label's number where there is one."""
+        features = texts.encode(rows, tokenizer)
         if "label" in rows:
             numbers = {name: i for i, name in enumerate(self.classes)}
             features["label"] = [numbers[label] for label in column(rows, "label")]
         return features
 
     def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:
-        """Token ids and mask (rows, tokens); labels (rows,)."""
-        ids, mask = pad(features["input_ids"], tokenizer.pad_token_id)
+        """As `texts.collate`; labels (rows,)."""
         targets = {"label": torch.tensor(features["label"])} if "label" in features else {}
-        return Batch({"input_ids": ids, "attention_mask": mask}, targets)
+        return Batch(texts.collate(features, tokenizer), targets)
 
     def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
         """Cross entropy, each row weighted by its class."""
@@ -238,14 +207,9 @@ class Classification(Task):
         """Precision, recall, F1 and support per class, and the confusion matrix (true labels down, predictions across)."""
         predictions, references = [answer.label for answer in answers], column(rows, "label")
         classes = list(self.classes)
-        scores = precision_recall_fscore_support(references, predictions, labels=classes, zero_division=0)
-        columns = zip(*(column.tolist() for column in scores), strict=True)
-        per_class = {
-            name: dict(zip(("precision", "recall", "f1", "support"), row, strict=True))
-            for name, row in zip(classes, columns, strict=True)
-        }
+        table = per_label(references, predictions, classes, classes)
         matrix = confusion_matrix(references, predictions, labels=classes).tolist()
-        found = {"per_class": per_class, "confusion_matrix": {"labels": classes, "rows": matrix}}
+        found = {"per_class": table, "confusion_matrix": {"labels": classes, "rows": matrix}}
         return found if self.calibration == "none" else {**found, "calibration": self._calibrated(answers, rows)}
 
     def _calibrated(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, float]:
@@ -256,13 +220,6 @@ class Classification(Task):
             "ece_before": expected_calibration_error(uncalibrated(after, self.temperature), references),
             "ece_after": expected_calibration_error(after, references),
         }
-
-
-def label_text(label: Any) -> str:
-    """A label as text: whole numbers without a decimal point, whatever the file's form made of them (1, 1.0, "1.0")."""
-    if isinstance(label, float) and label.is_integer():
-        return str(int(label))
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(label))
 
 
 def _labels(rows: Dataset) -> list[str]:

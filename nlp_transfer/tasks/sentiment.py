@@ -12,11 +12,13 @@ import numpy as np
 from datasets import Dataset
 
 from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
+from nlp_transfer.labels import LABEL_NAMES, label_text
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
 from nlp_transfer.metrics.quadratic_kappa import quadratic_kappa
 from nlp_transfer.tasks import column
-from nlp_transfer.tasks.classification import LABEL_NAMES, TEXT_NAMES, Classification, label_text, with_labels
+from nlp_transfer.tasks.classification import Classification, with_labels
+from nlp_transfer.texts import TEXT_NAMES
 
 POLARITY = {
     "negative": "negative neg n bad unfavourable unfavorable -ve - thumbs_down 👎 😞 very_negative somewhat_negative",
@@ -51,6 +53,8 @@ class Sentiment(Classification):
         "text": TEXT_NAMES,
         "label": ("sentiment", "polarity", "stars", "star_rating", "rating", "score", *LABEL_NAMES),
     }
+    optional_columns: ClassVar[tuple[str, ...]] = ()
+    known_together: ClassVar[tuple[Mapping[str, str], ...]] = ()
     sample: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"text": "Not a single dull minute.", "label": "positive"},
         {"text": "The soup arrived cold and the waiter shrugged.", "label": "negative"},
@@ -100,7 +104,7 @@ class Sentiment(Classification):
         task = replace(self, scale_read=scale, numbers_read=numbers)
         counts = Counter(grade for i, label in enumerate(column(rows, "label")) if (grade := task._grade(i, label)))
         order = STAR_CLASSES if task._graded_as_stars else tuple(POLARITY)
-        return task._fitted(tuple(name for name in order if counts[name]), counts)
+        return task._fitted(tuple(name for name in order if counts[name]), counts, rows)
 
     def read(self, rows: Dataset) -> Dataset:
         """Labels as classes; neutral rows left out where two classes are learned and no rule places them."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,3 +27,14 @@ class Batch:
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
+
+
+def pad(sequences: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
+    """Token ids (rows, longest) padded on the right with `value`, and the mask of real tokens, both int64."""
+    longest = max(len(sequence) for sequence in sequences)
+    ids = np.full((len(sequences), longest), value, dtype=np.int64)
+    mask = np.zeros((len(sequences), longest), dtype=np.int64)
+    for i, sequence in enumerate(sequences):
+        ids[i, : len(sequence)] = sequence
+        mask[i, : len(sequence)] = 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)

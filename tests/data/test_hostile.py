@@ -376,6 +376,160 @@ def test_there_are_enough_of_both():
     assert len({case.name for case in VALID}) == len(VALID) >= 20
 
 
+TWO = "premise,hypothesis,label\n" + "".join(f"{text},other {i},{label}\n" for i, (text, label) in enumerate(PAIRS))
+SEVERAL = "text,labels\n" + "".join(f"{text},{('a', 'a|b', '', 'b')[i % 4]}\n" for i, (text, _) in enumerate(PAIRS))
+SPREAD = "text,joy,anger\n" + "".join(f"{text},{i % 2},{i % 3 == 0:d}\n" for i, (text, _) in enumerate(PAIRS))
+NUMBERED = "text,target\n" + "".join(f"{text},{i / 2}\n" for i, (text, _) in enumerate(PAIRS))
+JOINED = ["--data", "rows.csv", "--columns.labels", "joy,anger"]
+LISTS = "".join(json.dumps({"text": text, "labels": ["a", "b"][: i % 3]}) + "\n" for i, (text, _) in enumerate(PAIRS))
+
+MALFORMED += [
+    # two texts
+    Malformed("empty_second_text", {"rows.csv": TWO + "x,,a\n"}, ["rows.csv, line 22", '"hypothesis"', "empty"]),
+    Malformed(
+        "number_for_a_second_text",
+        {"rows.jsonl": "".join(json.dumps({"text": t, "text_pair": 3, "label": label}) + "\n" for t, label in PAIRS)},
+        ["rows.jsonl, line 1", '"text_pair"', "3 (int)"],
+        ["--data", "rows.jsonl"],
+    ),
+    Malformed(
+        "one_column_for_both_texts",
+        {"rows.csv": TWO},
+        ["--columns.text", "--columns.text_pair", "both"],
+        ["--data", "rows.csv", "--columns.text", "premise", "--columns.text_pair", "premise"],
+    ),
+    Malformed(
+        "second_text_mapped_to_no_column",
+        {"rows.csv": TWO},
+        ["--columns.text_pair", 'no column "hypotesis"', 'Did you mean "hypothesis"'],
+        ["--data", "rows.csv", "--columns.text", "premise", "--columns.text_pair", "hypotesis"],
+    ),
+    Malformed(
+        "swapped_columns_of_pairs",
+        {"rows.csv": TWO},
+        ["rows.csv", "swapped", "--columns.text, --columns.text_pair and --columns.label"],
+        [
+            "--data",
+            "rows.csv",
+            *["--columns.text", "premise", "--columns.text_pair", "label", "--columns.label", "hypothesis"],
+        ],
+    ),
+    Malformed(
+        "test_lacks_the_second_text",
+        {"rows.csv": TWO, "test.csv": "premise,label\nx,a\ny,b\n"},
+        ["test.csv", 'no column "hypothesis"', "text_pair of rows.csv"],
+        APART,
+    ),
+    Malformed(
+        "sentiment_has_no_second_text",
+        {"rows.csv": TWO},
+        ["columns.text_pair", "sentiment has no column"],
+        ["--data", "rows.csv", "--columns.text_pair", "hypothesis"],
+        task="sentiment",
+    ),
+    # several labels
+    Malformed(
+        "no_list_of_labels",
+        {"rows.jsonl": LISTS + '{"text": "x", "labels": null}\n'},
+        ["rows.jsonl, line 21", '"labels"', "empty list"],
+        ["--data", "rows.jsonl"],
+        task="multi_label",
+    ),
+    Malformed(
+        "list_of_lists_for_labels",
+        {"rows.jsonl": LISTS + '{"text": "x", "labels": [["a"]]}\n'},
+        ["rows.jsonl, line 21", '"labels"', "labels are expected"],
+        ["--data", "rows.jsonl"],
+        task="multi_label",
+    ),
+    Malformed(
+        "one_of_several_labels_that_training_lacks",
+        {"rows.csv": SEVERAL, "test.csv": "text,labels\nx,a\ny,b|aa\n"},
+        ["test.csv, line 3", '"labels"', '"aa"', 'Did you mean "a"'],
+        APART,
+        "multi_label",
+    ),
+    Malformed(
+        "no_yes_and_no_no",
+        {"rows.csv": SPREAD + "x,1,maybe\n"},
+        ["rows.csv, line 22", 'anger is "maybe"'],
+        JOINED,
+        "multi_label",
+    ),
+    Malformed(
+        "label_column_that_is_not_there",
+        {"rows.csv": SPREAD},
+        ["--columns.labels", 'no column "joy,fear"'],
+        ["--data", "rows.csv", "--columns.labels", "joy,fear"],
+        "multi_label",
+    ),
+    Malformed(
+        "test_lacks_a_label_column",
+        {"rows.csv": SPREAD, "test.csv": "text,joy\nx,1\n"},
+        ["test.csv", "joy,anger", "rows.csv"],
+        [*JOINED, "--data.test", "test.csv"],
+        "multi_label",
+    ),
+    Malformed(
+        "label_columns_of_a_task_with_one_label",
+        {"rows.csv": SPREAD},
+        ["--columns.label", 'no column "joy,anger"'],
+        ["--data", "rows.csv", "--columns.label", "joy,anger"],
+    ),
+    Malformed(
+        "no_row_has_a_label", {"rows.csv": "text,labels\n" + "x,\n" * 20}, ["rows.csv", "label"], task="multi_label"
+    ),
+    Malformed(
+        "swapped_columns_of_several_labels",
+        {"rows.csv": SEVERAL.replace(",\n", ",b\n")},
+        ["rows.csv", "swapped", "--columns.text and --columns.labels"],
+        ["--data", "rows.csv", "--columns.text", "labels", "--columns.labels", "text"],
+        "multi_label",
+    ),
+    # numbers
+    Malformed("no_number", {"rows.csv": NUMBERED + "x,many\n"}, ["line 22", '"target"', '"many"'], task="regression"),
+    Malformed("missing_number", {"rows.csv": NUMBERED + "x,\n"}, ["line 22", '"target"', "empty"], task="regression"),
+    Malformed("not_a_number", {"rows.csv": NUMBERED + "x,NaN\n"}, ["line 22", '"NaN"', "finite"], task="regression"),
+    Malformed(
+        "decimal_comma",
+        {"rows.csv": NUMBERED + 'x,"3,5"\n'},
+        ["line 22", '"3,5"', "--task.decimal ,"],
+        task="regression",
+    ),
+    Malformed(
+        "true_for_a_number",
+        {
+            "rows.jsonl": "".join(
+                json.dumps({"text": t, "target": i == 3 or i}) + "\n" for i, (t, _) in enumerate(PAIRS)
+            )
+        },
+        ["rows.jsonl, line 4", '"True"', "number"],
+        ["--data", "rows.jsonl"],
+        "regression",
+    ),
+    Malformed(
+        "one_number",
+        {"rows.csv": "text,target\n" + "x,3\n" * 20},
+        ["rows.csv", "target 3", "differ"],
+        task="regression",
+    ),
+    Malformed(
+        "swapped_columns_of_numbers",
+        {"rows.csv": NUMBERED.replace("text number", "this is text number")},
+        ["rows.csv, line 2", "swapped", "--columns.target"],
+        ["--data", "rows.csv", "--columns.text", "target", "--columns.target", "text"],
+        "regression",
+    ),
+    Malformed(
+        "test_that_is_no_number",
+        {"rows.csv": NUMBERED, "test.csv": "text,target\nx,1\ny,two\n"},
+        ["test.csv, line 3", '"two"'],
+        APART,
+        "regression",
+    ),
+]
+
+
 @pytest.fixture(scope="module")
 def without_weights(tiny_bert, tmp_path_factory):
     """A model of which only configuration and tokenizer are there: whoever loads it fails."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from nlp_transfer import metrics
@@ -49,14 +50,48 @@ OF_LABELS = {
     "macro_f1": lambda p, r: sklearn_metrics.f1_score(r, p, average="macro", zero_division=0),
     "weighted_f1": lambda p, r: sklearn_metrics.f1_score(r, p, average="weighted", zero_division=0),
     "matthews_correlation": lambda p, r: sklearn_metrics.matthews_corrcoef(r, p),
-    "mean_absolute_error": lambda p, r: sklearn_metrics.mean_absolute_error(r, p),
     "quadratic_kappa": sklearn_kappa,
 }
 OF_PROBABILITIES = {"expected_calibration_error": naive_calibration_error}
 
 
+def macro_of_sets(predictions, references):
+    """scikit-learn's F1 of each label that occurs, by itself: it counts 0, or has no mean, where one never does."""
+    pairs = [(p, r) for p, r in zip(predictions.T, references.T, strict=True) if p.any() or r.any()]
+    return float(np.mean([sklearn_metrics.f1_score(r, p) for p, r in pairs])) if pairs else 0.0
+
+
+def correlation(function):
+    """scipy's, with 0 where it has none."""
+    return lambda p, r: float(function(p, r)[0]) if np.ptp(p) and np.ptp(r) else 0.0
+
+
+OF_SETS = {
+    "multi_label_micro_f1": lambda p, r: sklearn_metrics.f1_score(r, p, average="micro", zero_division=0),
+    "multi_label_macro_f1": macro_of_sets,
+    "subset_accuracy": lambda p, r: sklearn_metrics.accuracy_score(r, p),
+}
+OF_RANKINGS = {
+    "ranking_average_precision": lambda p, r: sklearn_metrics.label_ranking_average_precision_score(r, p),
+}
+OF_NUMBERS = {
+    "mean_absolute_error": lambda p, r: sklearn_metrics.mean_absolute_error(r, p),
+    "root_mean_squared_error": lambda p, r: sklearn_metrics.root_mean_squared_error(r, p),
+    "pearson_correlation": correlation(stats.pearsonr),
+    "spearman_correlation": correlation(stats.spearmanr),
+    "r2": lambda p, r: sklearn_metrics.r2_score(r, p),
+}
+EVERY = {**OF_LABELS, **OF_PROBABILITIES, **OF_SETS, **OF_RANKINGS, **OF_NUMBERS}
+
+
 def example(name):
     generator = np.random.default_rng(len(name))
+    if name in OF_NUMBERS:
+        return generator.normal(size=40), generator.normal(size=40)
+    if name in OF_SETS:
+        return generator.integers(0, 2, (40, 3)), generator.integers(0, 2, (40, 3))
+    if name in OF_RANKINGS:
+        return generator.random((40, 3)), generator.integers(0, 2, (40, 3))
     references = generator.integers(0, 3, 40)
     if name in OF_PROBABILITIES:
         return generator.dirichlet([1, 1, 1], 40), references
@@ -64,7 +99,7 @@ def example(name):
 
 
 def test_every_metric_has_a_reference_here():
-    assert set(metrics.names()) == {*OF_LABELS, *OF_PROBABILITIES}
+    assert set(metrics.names()) == set(EVERY)
 
 
 @pytest.mark.parametrize("name", sorted(OF_LABELS))
@@ -77,6 +112,53 @@ def test_metric_of_labels_equals_scikit_learn(name):
         assert metrics.function(name)(predictions, references) == pytest.approx(expected, abs=1e-12)
 
     check()
+
+
+@pytest.mark.parametrize("name", sorted([*OF_SETS, *OF_RANKINGS]))
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 1.0])
+def test_metric_of_sets_equals_scikit_learn(name, share):
+    @relaxed
+    @given(st.integers(2, 6), st.integers(1, 40), st.integers(0, 2**32 - 1))
+    def check(labels, rows, seed):
+        generator = np.random.default_rng(seed)
+        references = (generator.random((rows, labels)) < share).astype(int)
+        chances = generator.integers(0, 4, (rows, labels)) / 3  # many are equal
+        predictions = chances if name in OF_RANKINGS else (chances > 0.5).astype(int)
+        expected = EVERY[name](predictions, references)
+        assert metrics.function(name)(predictions, references) == pytest.approx(expected, abs=1e-12)
+
+    check()
+
+
+@pytest.mark.parametrize("name", sorted(OF_NUMBERS))
+def test_metric_of_numbers_equals_its_reference(name):
+    @relaxed
+    @given(st.integers(2, 40), st.integers(0, 2**32 - 1), st.sampled_from([1e-3, 1.0, 1e6]))
+    def check(rows, seed, unit):
+        generator = np.random.default_rng(seed)
+        references = generator.integers(0, 6, rows) * unit
+        references[0], references[1] = 0.0, unit
+        predictions = references + generator.normal(size=rows) * unit
+        expected = OF_NUMBERS[name](predictions, references)
+        assert metrics.function(name)(predictions, references) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+    check()
+
+
+@pytest.mark.parametrize(("predictions", "r2"), [([3.0, 3.0], 1.0), ([3.0, 4.0], 0.0)])
+def test_numbers_that_do_not_vary(predictions, r2):
+    predictions, references = np.array(predictions), np.array([3.0, 3.0])
+    assert metrics.function("r2")(predictions, references) == r2
+    assert metrics.function("pearson_correlation")(predictions, references) == 0
+    assert metrics.function("spearman_correlation")(predictions, references) == 0
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_a_correlation_has_no_unit(unit):
+    predictions, references = example("pearson_correlation")
+    expected = metrics.function("pearson_correlation")(predictions, references)
+    found = metrics.function("pearson_correlation")(predictions * unit, references * unit)
+    assert found == pytest.approx(expected, rel=1e-9)
 
 
 @relaxed
@@ -140,8 +222,10 @@ def test_loaded_metrics_need_neither_network_nor_a_writable_home(tmp_path):
         "import json; from nlp_transfer import metrics\n"
         "rows = {'predictions': [0, 1, 1], 'references': [0, 1, 0]}\n"
         "shares = {**rows, 'predictions': [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]}\n"
-        "found = {n: metrics.load(n).compute(**(shares if n == 'expected_calibration_error' else rows))[n]"
-        " for n in metrics.names()}\n"
+        "sets = {'predictions': [[1, 0], [0, 1], [0, 1]], 'references': [[1, 0], [0, 1], [1, 0]]}\n"
+        "forms = {'expected_calibration_error': shares, 'ranking_average_precision': sets, 'subset_accuracy': sets,"
+        " 'multi_label_micro_f1': sets, 'multi_label_macro_f1': sets}\n"
+        "found = {n: metrics.load(n).compute(**forms.get(n, rows))[n] for n in metrics.names()}\n"
         "print(json.dumps(found))"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))}

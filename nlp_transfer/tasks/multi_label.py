@@ -1,0 +1,273 @@
+"""Multi-label: one text or two, any number of several labels, none too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from datasets import Dataset
+from scipy.special import expit
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from nlp_transfer import texts
+from nlp_transfer.errors import RowError, did_you_mean, listing
+from nlp_transfer.labels import (
+    classes_of,
+    flag,
+    names_in,
+    per_label,
+    rare_labels,
+    rarity,
+    separator_of,
+    similar_labels,
+)
+from nlp_transfer.members import FITTED
+from nlp_transfer.metrics.multi_label_macro_f1 import multi_label_macro_f1
+from nlp_transfer.metrics.multi_label_micro_f1 import multi_label_micro_f1
+from nlp_transfer.metrics.ranking_average_precision import precision_by_row
+from nlp_transfer.metrics.subset_accuracy import subset_accuracy
+from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column
+from nlp_transfer.thresholds import HALF, shared_threshold, thresholds_per_label
+from nlp_transfer.training.batch import Batch
+
+WRITTEN = "|"
+"""What stands between labels in files that we write."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The labels whose probability reaches their threshold, in the task's order, and the probability of every label."""
+
+    labels: tuple[str, ...]
+    probabilities: dict[str, float]
+
+    def cells(self) -> dict[str, Any]:
+        """Flat columns: the labels in one cell, and one column per label."""
+        each = {f"probability_{name}": value for name, value in self.probabilities.items()}
+        return {"labels": WRITTEN.join(self.labels), **each}
+
+    def words(self, digits: int = 4) -> list[str]:
+        """The labels, and their probabilities."""
+        sure = [f"{self.probabilities[name]:.{digits}f}" for name in self.labels]
+        return [_said(self.labels), WRITTEN.join(sure)]
+
+
+@dataclass(frozen=True)
+class MultiLabel(Task):
+    """Any number of several labels for a text (what it is about, what it expresses) or for two; none is an answer too."""
+
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **texts.COLUMNS,
+        "labels": ("labels", "label", "tags", "topics", "categories", "classes", "emotions", "genres", "keywords"),
+    }
+    answer_columns: ClassVar[tuple[str, ...]] = ("labels",)
+    optional_columns: ClassVar[tuple[str, ...]] = (texts.PAIR,)
+    known_together: ClassVar[tuple[Mapping[str, str], ...]] = texts.TOGETHER
+    spread_columns: ClassVar[tuple[str, ...]] = ("labels",)
+    primary: ClassVar[Primary] = Primary("micro_f1")
+    sample: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"text": "The soup was cold and the waiter rude.", "labels": "food|staff"},
+        {"text": "A lovely quiet room.", "labels": "room"},
+        {"text": "We arrived on a Tuesday.", "labels": ""},
+        {"text": "Good pancakes, soft beds.", "labels": "food|room"},
+        {"text": "Everybody at the desk was kind.", "labels": "staff"},
+    )
+
+    labels: tuple[str, ...] | None = None
+    """The labels, in the order of the model's outputs; unset: those of the training rows, sorted."""
+    separator: str | None = None
+    """What stands between the labels of one cell; unset: the first of | ; , that a training cell holds."""
+    thresholds: Literal["per_label", "shared", "half"] = "per_label"
+    """From which probability on a label is given: chosen on validation for the highest F1, one per label (a label with fewer
+    than 10 rows there takes that of all) or one `shared` by all; or a `half` for every label."""
+
+    classes: tuple[str, ...] = field(default=(), metadata=FITTED)
+    separator_read: str = field(default="", metadata=FITTED)
+    cutoffs: tuple[float, ...] = field(default=(), metadata=FITTED)
+
+    def fault(self, column: str, cell: Any) -> str | None:
+        """As every task; and labels are words: a list, one text, or flags by name, each one of training."""
+        if column not in self.answer_columns:
+            return super().fault(column, cell)
+        if isinstance(cell, dict):
+            wrong = [name for name, said in cell.items() if flag(said) is None]
+            return f'{wrong[0]} is "{cell[wrong[0]]}" where 0 or 1 is expected' if wrong else None
+        if cell is None or cell != cell:
+            return "no labels: expected an empty list where a row has none"
+        if isinstance(cell, bytes):
+            return super().fault(column, cell)
+        names = names_in(cell, self.separator_read)
+        if names is None:
+            return f"{str(cell)[:40]} where labels are expected: a list of words, or words with a separator"
+        unknown = next((name for name in names if name not in self.classes), None) if self.classes else None
+        return None if unknown is None else self._unknown(unknown)
+
+    def _unknown(self, name: str) -> str:
+        return f'the label "{name}" is not one of training. {did_you_mean(name, self.classes)}'
+
+    def fit(self, rows: Dataset) -> Self:
+        """Learn how labels are separated, and which there are."""
+        cells = column(rows, "labels")
+        task = replace(self, brought=self.brought_by(rows), separator_read=self.separator or separator_of(cells))
+        counts = Counter(name for i, cell in enumerate(cells) for name in task._names(i, cell))
+        names = (*task.asked_columns, *task.answer_columns)
+        return replace(task, classes=classes_of(counts, self.labels, sum(counts.values()), names))
+
+    def read(self, rows: Dataset) -> Dataset:
+        """Labels as lists of texts, in the task's order, each one that training had."""
+        if "labels" not in rows.column_names:
+            return rows
+        found = []
+        for i, cell in enumerate(column(rows, "labels")):
+            names = self._names(i, cell)
+            if unknown := next((name for name in names if name not in self.classes), None):
+                raise RowError(i, self._unknown(unknown))
+            found.append([name for name in self.classes if name in names])
+        return rows.remove_columns("labels").add_column("labels", found)
+
+    def _names(self, row: int, cell: Any) -> list[str]:
+        """The labels of a cell."""
+        names = names_in(cell, self.separator_read)
+        if names is None:
+            raise RowError(row, f"{self.fault('labels', cell)}.")
+        return names
+
+    def notes(self) -> list[str]:
+        """How labels were separated."""
+        return [f'labels of one cell are separated by "{self.separator_read}".'] if self.separator_read else []
+
+    def remarks(self, rows: Dataset) -> list[Remark]:
+        """Labels that look the same and are not, labels that are rare, and rows without any."""
+        labels = column(rows, "labels")
+        counts = Counter(name for names in labels for name in names)
+        remarks = []
+        if alike := similar_labels(counts):
+            shown = listing(" and ".join(f'"{name}"' for name in names) for names in alike)
+            message = f"labels that differ only in case or white space are different labels: {shown}."
+            remarks.append(
+                Remark("similar_labels", message, _having(labels, {n for names in alike for n in names[1:]}))
+            )
+        if rare := rarity(self.classes, counts):
+            message = f"{rare} Micro F1 hardly sees them: look at macro F1 and the scores of each label."
+            remarks.append(Remark("imbalance", message, _having(labels, set(rare_labels(self.classes, counts)))))
+        if 2 * len(bare := [i for i, names in enumerate(labels) if not names]) > len(labels):
+            message = f"{len(bare):,} of {len(labels):,} training rows have no label."
+            remarks.append(Remark("no_labels", message, bare))
+        return remarks
+
+    def strata(self, rows: Dataset) -> Sequence[Hashable]:
+        """The rarest label of each row: a cut keeps the shares of labels, above all of rare ones."""
+        labels = column(rows, "labels")
+        counts = Counter(name for names in labels for name in names)
+        return [min(names, key=lambda name: (counts[name], name), default="") for names in labels]
+
+    def head(self) -> tuple[Any, dict[str, Any]]:
+        """The architecture's classifier with one output per label, each by itself a yes or no."""
+        names = dict(enumerate(self.classes))
+        config = {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+        return AutoModelForSequenceClassification, {**config, "problem_type": "multi_label_classification"}
+
+    def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
+        """Token ids of each row's text or texts, and 0 or 1 for every label where there are answers."""
+        features = texts.encode(rows, tokenizer)
+        if "labels" in rows:
+            features["labels"] = self._table(column(rows, "labels")).tolist()
+        return features
+
+    def _table(self, labels: Sequence[Sequence[str]]) -> np.ndarray:
+        """Whether each row has each label (rows, labels), 0 or 1."""
+        numbers = {name: i for i, name in enumerate(self.classes)}
+        table = np.zeros((len(labels), len(numbers)), dtype=np.int64)
+        for i, names in enumerate(labels):
+            table[i, [numbers[name] for name in names]] = 1
+        return table
+
+    def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:
+        """As `texts.collate`; labels (rows, labels), 0 or 1."""
+        targets = {"labels": torch.tensor(features["labels"], dtype=torch.float32)} if "labels" in features else {}
+        return Batch(texts.collate(features, tokenizer), targets)
+
+    def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
+        """Binary cross entropy over rows and labels."""
+        logits, labels = outputs.logits.float(), batch.targets["labels"]
+        total = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+        return total, float(labels.numel())
+
+    def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:  # noqa: ARG002
+        """The task with the thresholds that give the highest F1 on the validation split."""
+        if self.thresholds == "half":
+            return self
+        choose = thresholds_per_label if self.thresholds == "per_label" else shared_threshold
+        return replace(self, cutoffs=choose(expit(outputs), self._table(column(rows, "labels"))))
+
+    def decode(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> list[Any]:  # noqa: ARG002
+        """The sigmoid of every logit, and the labels whose sigmoid reaches their threshold."""
+        probabilities = expit(outputs)
+        given = probabilities >= np.array(self._cutoffs)
+        return [
+            Answer(
+                tuple(name for name, yes in zip(self.classes, chosen, strict=True) if yes),
+                dict(zip(self.classes, row, strict=True)),
+            )
+            for chosen, row in zip(given.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+    @property
+    def _cutoffs(self) -> tuple[float, ...]:
+        return self.cutoffs or (HALF,) * len(self.classes)
+
+    def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
+        """Given and true labels (rows, labels), 0 or 1, and how well the true ones are ranked (rows,)."""
+        references = self._table(column(rows, "labels"))
+        probabilities = np.array([list(answer.probabilities.values()) for answer in answers])
+        predictions = self._table([answer.labels for answer in answers])
+        ranked = precision_by_row(probabilities, references)
+        return {"predictions": predictions, "references": references, "ranked": ranked}
+
+    def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Micro and macro F1, subset accuracy, label ranking average precision."""
+        predictions, references = judged["predictions"], judged["references"]
+        return {
+            "micro_f1": multi_label_micro_f1(predictions, references),
+            "macro_f1": multi_label_macro_f1(predictions, references),
+            "subset_accuracy": subset_accuracy(predictions, references),
+            "ranking_average_precision": float(judged["ranked"].mean()),
+        }
+
+    def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
+        """Threshold, precision, recall, F1 and support of each label, and how many rows have none."""
+        predictions, references, _ = self.judged(answers, rows).values()
+        table = per_label(references, predictions, self.classes, None)
+        cutoffs = zip(table.items(), self._cutoffs, strict=True)
+        bare = {"true": int((references.sum(1) == 0).sum()), "answered": int((predictions.sum(1) == 0).sum())}
+        return {
+            "per_label": {name: {"threshold": cutoff, **scores} for (name, scores), cutoff in cutoffs},
+            "rows_without_label": bare,
+        }
+
+    def mistakes(self, answers: Sequence[Answer], rows: Dataset) -> list[Mistake]:
+        """The rows with a label too many or missing; as sure as the surest of these labels is wrong."""
+        found = []
+        for i, (gold, answer) in enumerate(zip(column(rows, "labels"), answers, strict=True)):
+            if wrong := set(gold) ^ set(answer.labels):
+                sure = [
+                    1 - chance if name in gold else chance
+                    for name, chance in answer.probabilities.items()
+                    if name in wrong
+                ]
+                found.append(Mistake(i, _said(gold), _said(answer.labels), max(sure)))
+        return found
+
+
+def _said(labels: Sequence[str]) -> str:
+    return WRITTEN.join(labels) or "(none)"
+
+
+def _having(labels: Sequence[Sequence[str]], names: set[str]) -> list[int]:
+    """Indices of the rows with one of these labels."""
+    return [i for i, each in enumerate(labels) if names & set(each)]

@@ -1,0 +1,266 @@
+"""Regression: one text or two, a number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from nlp_transfer import texts
+from nlp_transfer.errors import RequestError, RowError
+from nlp_transfer.members import FITTED
+from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
+from nlp_transfer.metrics.pearson_correlation import pearson_correlation
+from nlp_transfer.metrics.r2 import r2
+from nlp_transfer.metrics.root_mean_squared_error import root_mean_squared_error
+from nlp_transfer.metrics.spearman_correlation import spearman_correlation
+from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column
+from nlp_transfer.training.batch import Batch
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+FAR = 10
+"""A target is far when it is more than this many times the interquartile range away from the median."""
+
+BANDS = 5
+"""Parts of about equally many rows, by their targets, whose shares a cut keeps."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A number in the unit of the targets, and the interval in which the true one should lie; None before it is known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def cells(self) -> dict[str, Any]:
+        """The number, and the ends of its interval."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+    def words(self, digits: int = 4) -> list[str]:
+        """The number, and its interval."""
+        low, high = self.low, self.high
+        interval = [] if low is None or high is None else [f"{low:.{digits}f} to {high:.{digits}f}"]
+        return [f"{self.value:.{digits}f}", *interval]
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """A number for a text (urgency, price, grade) or for two (how alike they are)."""
+
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **texts.COLUMNS,
+        "target": (
+            "target",
+            "score",
+            "value",
+            "number",
+            "similarity",
+            "similarity_score",
+            "label",
+            "labels",
+            "rating",
+            "grade",
+            "stars",
+            "y",
+        ),
+    }
+    answer_columns: ClassVar[tuple[str, ...]] = ("target",)
+    optional_columns: ClassVar[tuple[str, ...]] = (texts.PAIR,)
+    known_together: ClassVar[tuple[Mapping[str, str], ...]] = texts.TOGETHER
+    primary: ClassVar[Primary] = Primary("pearson_correlation")
+    sample: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"text": "There is smoke coming out of the meter cupboard!", "target": 10},
+        {"text": "The tap in the bathroom drips.", "target": 4.5},
+        {"text": "Just to say thank you for the new doormat.", "target": 0},
+        {"text": "The lift has been stuck since this morning.", "target": 7},
+    )
+
+    decimal: Literal[".", ","] = "."
+    """What stands before the decimals of a number that is written as text."""
+    coverage: float = 0.9
+    """Share of true numbers that should lie inside the intervals of answers, which get their width on validation."""
+    tolerance: float | None = None
+    """How far an answer may be off before the analysis of errors counts it as wrong, in the target's unit; unset: half a
+    standard deviation of the training targets."""
+
+    mean: float = field(default=0.0, metadata=FITTED)
+    deviation: float = field(default=1.0, metadata=FITTED)
+    margin: float | None = field(default=None, metadata=FITTED)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.coverage < 1:
+            raise RequestError(f"task.coverage is {self.coverage:g}: expected a share between 0 and 1.")
+        if self.tolerance is not None and not 0 <= self.tolerance < float("inf"):
+            raise RequestError(f"task.tolerance is {self.tolerance:g}: expected a number, 0 or more.")
+
+    def fault(self, column: str, cell: Any) -> str | None:
+        """As every task; and a target is a finite number."""
+        if column not in self.answer_columns or cell is None or cell != cell:
+            return super().fault(column, cell)
+        if isinstance(cell, str) and not cell.strip():
+            return super().fault(column, cell)
+        return None if self._number(cell) is not None else self._no_number(cell)
+
+    def _no_number(self, cell: Any) -> str:
+        hint = ""
+        if isinstance(cell, str) and "," in cell and self.decimal == ".":
+            hint = " (for a decimal comma say --task.decimal ,)"
+        elif isinstance(cell, str) and len(cell.split()) > 3:
+            hint = " (are the columns swapped? Name them with --columns.text and --columns.target)"
+        return f'"{str(cell)[:40]}" where a finite number is expected{hint}'
+
+    def _number(self, cell: Any) -> float | None:
+        """The number that a cell is; None where it is none."""
+        if isinstance(cell, str):
+            written = cell.strip()
+            if self.decimal == ",":
+                written = written.replace(".", "?").replace(",", ".")
+            if not NUMBER.fullmatch(written):
+                return None
+            cell = written
+        elif isinstance(cell, bool) or not isinstance(cell, int | float):
+            return None
+        try:
+            number = float(cell)
+        except OverflowError:
+            return None
+        return number if np.isfinite(number) else None
+
+    def fit(self, rows: Dataset) -> Self:
+        """Learn the targets' mean and standard deviation."""
+        targets = np.array(self._targets(rows))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, deviation = float(targets.mean()), float(targets.std())
+        if not np.isfinite(deviation):
+            raise RequestError("the targets are too large to be squared: give them another unit.")
+        if not deviation:
+            raise RequestError(f"every training row has the target {targets[0]:g}: expected numbers that differ.")
+        return replace(self, brought=self.brought_by(rows), mean=mean, deviation=deviation)
+
+    def read(self, rows: Dataset) -> Dataset:
+        """Targets as numbers."""
+        if "target" not in rows.column_names:
+            return rows
+        return rows.remove_columns("target").add_column("target", self._targets(rows))
+
+    def _targets(self, rows: Dataset) -> list[float]:
+        numbers = []
+        for i, cell in enumerate(column(rows, "target")):
+            if (number := self._number(cell)) is None:
+                raise RowError(i, f"{self._no_number(cell)}.")
+            numbers.append(number)
+        return numbers
+
+    def notes(self) -> list[str]:
+        """The targets' scale."""
+        return [
+            f"targets are learned less their mean {self.mean:.6g}, by their standard deviation {self.deviation:.6g}."
+        ]
+
+    def remarks(self, rows: Dataset) -> list[Remark]:
+        """Targets that are far from all others, as a code for "not known" is."""
+        targets = np.array(column(rows, "target"))
+        low, median, high = np.quantile(targets, (0.25, 0.5, 0.75))
+        away = np.abs(targets - median)
+        far = np.flatnonzero(away > FAR * (high - low)) if high > low else np.array([], dtype=int)
+        if not len(far):
+            return []
+        message = (
+            f"{len(far):,} of {len(targets):,} training rows have a target far from the others, the farthest "
+            f"{targets[away.argmax()]:g} (half of all lie between {low:g} and {high:g}). Is it a code for a missing number?"
+        )
+        return [Remark("far_targets", message, far.tolist())]
+
+    def strata(self, rows: Dataset) -> Sequence[Hashable]:
+        """In which fifth of the targets each lies: a cut keeps their spread."""
+        targets = np.array(column(rows, "target"))
+        edges = np.unique(np.quantile(targets, np.arange(1, BANDS) / BANDS))
+        return np.searchsorted(edges, targets).tolist()
+
+    def head(self) -> tuple[Any, dict[str, Any]]:
+        """The architecture's classifier with one output: the target, standardised."""
+        config = {"num_labels": 1, "id2label": {0: "target"}, "label2id": {"target": 0}}
+        return AutoModelForSequenceClassification, {**config, "problem_type": "regression"}
+
+    def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
+        """Token ids of each row's text or texts, and the standardised target where there is one."""
+        features = texts.encode(rows, tokenizer)
+        if "target" in rows:
+            features["target"] = ((np.array(column(rows, "target")) - self.mean) / self.deviation).tolist()
+        return features
+
+    def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:
+        """As `texts.collate`; standardised targets (rows,)."""
+        targets = {"target": torch.tensor(features["target"], dtype=torch.float32)} if "target" in features else {}
+        return Batch(texts.collate(features, tokenizer), targets)
+
+    def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
+        """Squared error of the standardised target."""
+        errors = outputs.logits.float().squeeze(-1) - batch.targets["target"]
+        return (errors**2).sum(), float(len(errors))
+
+    def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:
+        """The task with the half width of its intervals: split conformal prediction on validation (Lei et al. 2018).
+
+        Of other rows like these, a share of `coverage` or more then lies inside, on average over splits. Where there are too
+        few rows for such a promise, the half width is the largest error.
+        """
+        errors = np.abs(self._values(self.decode(outputs, features, rows)) - np.array(column(rows, "target")))
+        # one more row than there are, so that a row to come is one among them
+        rank = min(int(np.ceil((len(errors) + 1) * self.coverage)), len(errors))
+        return replace(self, margin=float(np.sort(errors)[rank - 1]))
+
+    def decode(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> list[Any]:  # noqa: ARG002
+        """Numbers in the unit of the targets."""
+        values = outputs[:, 0].astype(np.float64) * self.deviation + self.mean
+        if self.margin is None:
+            return [Answer(value) for value in values.tolist()]
+        return [Answer(value, value - self.margin, value + self.margin) for value in values.tolist()]
+
+    def _values(self, answers: Sequence[Answer]) -> np.ndarray:
+        return np.array([answer.value for answer in answers])
+
+    def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
+        """Answered and true numbers (rows,)."""
+        return {"predictions": self._values(answers), "references": np.array(column(rows, "target"))}
+
+    def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Pearson and Spearman correlation, root mean squared and mean absolute error in the target's unit, R2."""
+        predictions, references = judged["predictions"], judged["references"]
+        return {
+            "pearson_correlation": pearson_correlation(predictions, references),
+            "spearman_correlation": spearman_correlation(predictions, references),
+            "root_mean_squared_error": root_mean_squared_error(predictions, references),
+            "mean_absolute_error": mean_absolute_error(predictions, references),
+            "r2": r2(predictions, references),
+        }
+
+    def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
+        """What the intervals promise and hold, and quantiles of the errors (answer less truth) in the target's unit."""
+        predictions, references = self.judged(answers, rows).values()
+        errors = predictions - references
+        quantiles = {f"{share:g}": float(np.quantile(errors, share)) for share in (0.05, 0.25, 0.5, 0.75, 0.95)}
+        found: dict[str, Any] = {"error_quantiles": quantiles}
+        if self.margin is not None:
+            inside = float(np.mean(np.abs(errors) <= self.margin))
+            found["interval"] = {"asked": self.coverage, "covered": inside, "half_width": self.margin}
+        return found
+
+    def mistakes(self, answers: Sequence[Answer], rows: Dataset) -> list[Mistake]:
+        """The rows whose answer is off by more than the tolerance, each with how far it is off."""
+        tolerance = self.deviation / 2 if self.tolerance is None else self.tolerance
+        pairs = zip(column(rows, "target"), answers, strict=True)
+        return [
+            Mistake(i, gold, answer.value, off)
+            for i, (gold, answer) in enumerate(pairs)
+            if (off := abs(answer.value - gold)) > tolerance
+        ]
