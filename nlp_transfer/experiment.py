@@ -183,7 +183,7 @@ def _train(
     plan = LengthBuckets(features["train"].lengths, settings.batch_size, settings.accumulate, recipe.seed)
     groups = recipe.method.parameter_groups(model, settings)
     loop = Loop(model, groups, plan, features["train"].fetch, task.loss, settings, engine)
-    recorder = Recorder(show, folder.log, engine, data.splits["train"])
+    recorder = Recorder(show, folder.log, engine, data.splits["train"], features["train"].rows)
     fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder, prepared_in)
     if folder.resumes:
         resumed = fit.resume()

@@ -16,6 +16,7 @@ import torch
 from datasets import Dataset
 
 from nlp_transfer import artefacts
+from nlp_transfer.answerer import Answerer
 from nlp_transfer.backbone import ModelSettings
 from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import RequestError
@@ -58,8 +59,8 @@ def merged(run: Run, output: Path) -> list[str]:
                 "written. Use the run as it is (load_run)."
             )
     said = [f"logits as the run's, to {difference:.1e}."]
-    if isinstance(model, PooledClassifier):
-        said.append("its pooling is none of its architecture's: loading it needs `import nlp_transfer`.")
+    if isinstance(model, PooledClassifier | Answerer):
+        said.append("its head is none of its architecture's: loading it needs `import nlp_transfer`.")
     return said
 
 
@@ -73,6 +74,11 @@ def transformers(run: Run, output: Path) -> list[str]:
     """
     recipe = Recipe.read(run.folder / "recipe.yaml")
     model = recipe.method.merge(copy.deepcopy(run.model))
+    if isinstance(model, Answerer):
+        raise RequestError(
+            f"transformers has no question-answering head for {model.config.backbone_config.model_type}: use --format merged, "
+            "and load it after `import nlp_transfer`."
+        )
     if not isinstance(model, PooledClassifier):
         return merged(run, output)
     _check(output)
@@ -125,7 +131,6 @@ def _written(output: Path) -> Iterator[Path]:
 
 def _logits(run: Run, model: Any) -> np.ndarray:
     """What the task keeps of a model's outputs for the task's sample."""
-    texts = [name for name in run.task.columns if name not in run.task.answer_columns]
-    rows = Dataset.from_list([{name: row[name] for name in texts} for row in run.task.sample])
+    rows = Dataset.from_list([{name: row[name] for name in run.task.asked} for row in run.task.sample])
     with quiet(), torch.inference_mode():
         return outputs_of(model, Features.of(rows, run.task, run.tokenizer), batch_size=len(rows))

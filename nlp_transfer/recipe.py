@@ -45,6 +45,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise RequestError(f"seed is {self.seed}: expected a whole number, 0 or more and below 2**32.")
+        if not self.task.pools and self.head.pooling not in ("auto", "own"):
+            raise RequestError(
+                f"head.pooling {self.head.pooling} makes one vector of a text, but {self.task.name} answers by its tokens: leave "
+                "it out."
+            )
         if self.model.from_scratch and not self.method.from_scratch:
             able = [name for name in methods.names() if methods.find(name).from_scratch]
             raise RequestError(
@@ -124,7 +129,8 @@ class Recipe:
                 f"data.max_length is {self.data.max_length}, but {backbone.name} reads at most {longest} tokens."
             )
         data = replace(self.data, max_length=self.data.max_length or backbone.max_length())
-        pooling = settled(self.head.pooling, backbone.config, self.method.encoder_pooling)
+        of_method = self.method.encoder_pooling if self.task.pools else "own"
+        pooling = settled(self.head.pooling, backbone.config, of_method)
         return replace(self, train=train, data=data, head=replace(self.head, pooling=pooling))
 
     def to_dict(self) -> Values:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from nlp_transfer import tasks
 from nlp_transfer.data.findings import SHOWN
 
 SCHEMA = 1
@@ -50,9 +51,12 @@ def card(report: Mapping[str, Any], primary: str) -> str:
     """The model card: Markdown with the metadata that the Hub reads."""
     recipe, backbone = report["recipe"], report["backbone"]
     task, method = recipe["task"]["name"], recipe["method"]["name"]
+    kind = tasks.find(task)
+    asked = [name for name in kind.columns if name not in (*kind.answer_columns, *kind.optional_columns)]
+    row = '"a text"' if len(asked) == 1 else "{" + ", ".join(f'"{name}": "..."' for name in asked) + "}"
     metadata = {
         "library_name": "transformers",
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": kind.pipeline_tag,
         "base_model": backbone["id"],
         "tags": ["nlp_transfer", task, method],
         "metrics": sorted(report["scores"]["test"]),
@@ -71,7 +75,7 @@ Test {primary.replace("_", " ")}: **{report["scores"]["test"][primary]:.4f}**, 9
 from nlp_transfer import load_run
 
 run = load_run("PATH OR HUB ID OF THIS RUN")
-print(run.predict(["a text"]))
+print(run.predict([{row}]))
 ```
 
 ## Scores

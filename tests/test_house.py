@@ -29,7 +29,10 @@ LAYERS = (
     ("standin", "tuners"),
     ("heads", "adapters"),
     ("metrics", "labels", "temperature", "training", "backbone"),
-    ("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
+    (
+        *("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
+        *("answerer", "answers", "references", "spans", "windows"),
+    ),
     ("errors",),
 )
 """From the top down: a layer imports those below it, and members of one layer never import each other."""

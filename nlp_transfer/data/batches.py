@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -13,7 +14,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.quiet import quiet
-from nlp_transfer.tasks import Task
+from nlp_transfer.tasks import Columns, Task, column
 from nlp_transfer.training.batch import Batch
 
 POOL = 50
@@ -31,10 +32,18 @@ class Features:
     @classmethod
     def of(cls, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Features:
         """Encode rows by the tokenizer's batch API."""
+
+        def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
+            features = task.encode(batch, tokenizer)
+            if "row" in features:
+                features["row"] = [indices[row] for row in features["row"]]
+            return features
+
         with quiet():
             encoded = rows.map(
-                lambda batch: task.encode(batch, tokenizer),
+                encode,
                 batched=True,
+                with_indices=True,
                 remove_columns=rows.column_names,
                 keep_in_memory=True,
                 load_from_cache_file=False,
@@ -51,6 +60,12 @@ class Features:
         """Tokens of each feature (features,)."""
         ids = self.columns.with_format("arrow")[:]["input_ids"]
         return pyarrow.compute.list_value_length(ids).to_numpy().astype(np.int64)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The index of each feature's row (features,)."""
+        several = "row" in self.columns.column_names
+        return np.array(column(self.columns, "row")) if several else np.arange(len(self))
 
     def __len__(self) -> int:
         return len(self.columns)

@@ -31,7 +31,7 @@ def inspected(task: Task, splits: Mapping[str, Split]) -> list[Finding]:
     Rows are compared by what the model reads, all columns that are no answer: equal when they differ at most in case and
     white space.
     """
-    asked = [name for name in task.columns if name not in task.answer_columns]
+    asked = task.asked
     keys = {name: _keys(split, asked) for name, split in splits.items()}
     return [
         *_copies(task, splits, keys),
