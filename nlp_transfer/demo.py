@@ -13,10 +13,16 @@ from nlp_transfer.recipe import Recipe
 RECIPES: dict[str, dict[str, Any]] = {
     "sentiment": {"train": {"epochs": 8}},
     "classification": {"train": {"epochs": 8}},
+    "qa": {"train": {"epochs": 30, "batch_size": 16, "learning_rate": 2e-4}, "data": {"max_length": 128}},
 }
 """Settings that suit the few hundred rows of each sample; everything else is as by default."""
 
-TEXTS = {
+CONTEXT = (
+    "The harbour museum keeps a rowing boat in which three sisters crossed the bay in 1911. It was found in a barn in Alder "
+    "Lane, under forty years of hay. Children may sit in it on Fridays."
+)
+
+TEXTS: dict[str, tuple[Any, ...]] = {
     "sentiment": (
         "I expected little and was won over within ten minutes.",
         "The zip broke on the second day and nobody answers my mails.",
@@ -26,6 +32,11 @@ TEXTS = {
         "You took the fee twice this month.",
         "The parcel says delivered but my doorstep is empty.",
         "The app closes itself as soon as I open it.",
+    ),
+    "qa": (
+        {"question": "Who crossed the bay?", "context": CONTEXT},
+        {"question": "Where was the boat found?", "context": CONTEXT},
+        {"question": "When may children sit in it?", "context": CONTEXT},
     ),
 }
 
@@ -38,13 +49,23 @@ def demo(task: str) -> None:
     """
     if task not in RECIPES:
         raise RequestError(f'there is no demo for "{task}". {did_you_mean(task, RECIPES)}')
-    recipe = Recipe.make(task=task, data=str(samples.path(task)), **RECIPES[task])
+    data = {"source": str(samples.path(task)), **RECIPES[task].get("data", {})}
+    recipe = Recipe.make(**{**RECIPES[task], "task": task, "data": data})
     run = fine_tune(recipe, output=Path("runs") / f"demo-{task}", overwrite=True)
-    low, high = run.report["intervals"]["test"]["accuracy"]
+    metric = run.task.primary.metric
+    low, high = run.report["intervals"]["test"][metric]
     rows = run.report["data"]["rows"]
     print(f"\nTrained on {rows['train']} rows in {run.report['time']['train_seconds']:.0f} s.")
-    print(f"Test accuracy {run.scores['test']['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, {rows['test']} rows).\n")
+    name = metric.replace("_", " ")
+    print(f"Test {name} {run.scores['test'][metric]:.3f} (95 % {low:.3f} to {high:.3f}, {rows['test']} rows).\n")
+    if task == "qa":
+        print(f"{CONTEXT}\n")
     for text, answer in zip(TEXTS[task], run.predict(list(TEXTS[task])), strict=True):
-        print(f"{answer.label:<10} {answer.probability:.2f}  {text}")
+        if task == "qa":
+            print(text["question"], *answer.lines(), sep="\n  ")
+        else:
+            print(f"{answer.label:<10} {answer.probability:.2f}  {text}")
     print(f"\nThe run: {run.folder}/ (report.json, README.md, model/). Ask it more:")
-    print(f'  nlp-transfer predict {run.folder} "your own text"')
+    own = '--question "Your own question?" --context-file article.txt' if task == "qa" else '"your own text"'
+    print(f"  nlp-transfer predict {run.folder} {own}")
+

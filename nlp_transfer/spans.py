@@ -87,6 +87,16 @@ class Answer:
         rest = self.spans[1:] if self.text else self.spans
         return rest[0] if rest else None
 
+    def lines(self) -> list[str]:
+        """The answer for a person: what it is and where, what else it might be, and whether there is one."""
+        place = f"  (characters {self.start} to {self.end})" if self.text else ""
+        said = [f"{self.probability:.4f}  {self.text or '(no answer)'}{place}"]
+        if other := self.next_best:
+            said.append(f"{other.probability:.4f}  next best: {other.text}")
+        if self.text and self.no_answer_probability is not None:
+            said.append(f"{self.no_answer_probability:.4f}  no answer")
+        return said
+
     def cells(self) -> dict[str, Any]:
         """Flat columns: the answer, its characters, its probability, the next best, the probability of no answer."""
         other = self.next_best

@@ -31,7 +31,8 @@ def shared(path: str) -> Path:
 
 
 def _texts() -> list[str]:
-    return [text for task in samples.names() for text in read(samples.path(task) / "train.csv").columns["text"]]
+    files = [file for task in samples.names() for file in samples.path(task).glob("train.*")]
+    return [text for file in files for text in read(file).columns.get("text", [])]
 
 
 def _save(folder: Path, tokenizer: PreTrainedTokenizerFast, auto: type, config: object) -> Path:
