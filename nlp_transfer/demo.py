@@ -13,7 +13,7 @@ from nlp_transfer.recipe import Recipe
 RECIPES: dict[str, dict[str, Any]] = {
     "sentiment": {"train": {"epochs": 8}},
     "classification": {"train": {"epochs": 8}},
-    "qa": {"train": {"epochs": 30, "batch_size": 16, "learning_rate": 2e-4}, "data": {"max_length": 128}},
+    "qa": {"train": {"epochs": 12, "batch_size": 16, "learning_rate": 2e-4}, "data": {"max_length": 128}},
 }
 """Settings that suit the few hundred rows of each sample; everything else is as by default."""
 

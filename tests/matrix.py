@@ -56,9 +56,12 @@ class Cell:
 
 def cells() -> list[Cell]:
     """Every method x every task x an encoder and a decoder; every method and variant x every family x classification; every
-    method x every pooling x the encoder and the decoder."""
+    method x every pooling x the encoder and the decoder; full x every family x question answering, whose head some families
+    lack or call otherwise, and LoRA on some of those."""
     both = ("bert", "gpt2")
     found = [Cell(method, task, family) for method in methods.names() for task in tasks.names() for family in both]
+    found += [Cell("full", "qa", family) for family in FAMILIES]
+    found += [Cell("lora", "qa", family) for family in ("llama", "gemma", "phi")]
     for method in methods.names():
         for settings in [{}, *VARIANTS.get(method, [])]:
             found += [Cell(method, "classification", family, settings=settings) for family in FAMILIES]
