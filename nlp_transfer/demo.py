@@ -68,4 +68,3 @@ def demo(task: str) -> None:
     print(f"\nThe run: {run.folder}/ (report.json, README.md, model/). Ask it more:")
     own = '--question "Your own question?" --context-file article.txt' if task == "qa" else '"your own text"'
     print(f"  nlp-transfer predict {run.folder} {own}")
-

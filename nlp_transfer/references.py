@@ -48,7 +48,7 @@ def read(cell: Any, start: Any = None) -> list[Reference]:
     if cell is None or (isinstance(cell, str) and not cell.strip()):
         return []
     if isinstance(cell, str):
-        return [Reference(cell, offset(start))]
+        return [_reference(cell, start)]
     if isinstance(cell, dict) and set(cell) >= {"text"} and isinstance(cell["text"], list):
         texts, starts = cell["text"], cell.get("answer_start")
         starts = [None] * len(texts) if starts is None else starts
@@ -121,7 +121,8 @@ def every(rows: Mapping[str, Sequence[Any]]) -> list[list[Found] | str]:
 def _reference(text: Any, start: Any) -> Reference:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"an answer without a text: {FORMS}")
-    return Reference(text, offset(start))
+    begin, blanks = offset(start), len(text) - len(text.lstrip())
+    return Reference(text.strip(), None if begin is None else begin + blanks)
 
 
 def _parsed(cell: Any) -> Any:

@@ -146,6 +146,8 @@ def best_spans(outputs: np.ndarray, windows: Dataset, questions: int, most: int,
     begins = np.concatenate([[0], np.cumsum(pyarrow.compute.list_value_length(table["starts"]).to_numpy())])
     characters = [table[name].combine_chunks().flatten().to_numpy() for name in ("starts", "ends")]
     start, end = characters[0][begins[window] + start], characters[1][begins[window] + end]
+    some = end > start  # tokens of white space are no answer
+    window, start, end, score = window[some], start[some], end[some], score[some]
     null = np.full(questions, np.inf)
     np.minimum.at(null, row, outputs[:, -1])
     question = row[window]
@@ -200,7 +202,10 @@ def answers(found: Spans, contexts: Sequence[str], threshold: float | None) -> l
         every = np.append(mine, nulls[i]) if threshold is not None or begin == end else mine
         shares = np.exp(every - every.max())
         shares = (shares / shares.sum()).tolist()
-        pieces = tuple(_piece(context, *place, share) for place, share in zip(places[begin:end], shares, strict=False))
+        pieces = tuple(
+            Span(context[start:stop], start, stop, share)
+            for (start, stop), share in zip(places[begin:end], shares, strict=False)
+        )
         score = None if threshold is None else float(nulls[i] - (mine[0] if len(mine) else NOTHING))
         nothing = None if threshold is None else shares[-1]
         if not pieces or (score is not None and threshold is not None and score > threshold):
@@ -209,14 +214,6 @@ def answers(found: Spans, contexts: Sequence[str], threshold: float | None) -> l
             first = pieces[0]
             given.append(Answer(first.text, first.start, first.end, first.probability, nothing, score, pieces))
     return given
-
-
-def _piece(context: str, start: int, end: int, probability: float) -> Span:
-    """A span without the white space that some tokenizers count to their tokens."""
-    text = context[start:end]
-    start += len(text) - len(text.lstrip())
-    text = text.strip()
-    return Span(text, start, start + len(text), probability)
 
 
 def best_threshold(gains: np.ndarray, without: np.ndarray, scores: np.ndarray) -> float:

