@@ -13,7 +13,7 @@ from nlp_transfer.recipe import Recipe
 RECIPES: dict[str, dict[str, Any]] = {
     "sentiment": {"train": {"epochs": 8}},
     "classification": {"train": {"epochs": 8}},
-    "qa": {"train": {"epochs": 12, "batch_size": 16, "learning_rate": 2e-4}, "data": {"max_length": 128}},
+    "qa": {"train": {"epochs": 12, "batch_size": 16, "learning_rate": 2e-4}},
 }
 """Settings that suit the few hundred rows of each sample; everything else is as by default."""
 
@@ -49,8 +49,7 @@ def demo(task: str) -> None:
     """
     if task not in RECIPES:
         raise RequestError(f'there is no demo for "{task}". {did_you_mean(task, RECIPES)}')
-    data = {"source": str(samples.path(task)), **RECIPES[task].get("data", {})}
-    recipe = Recipe.make(**{**RECIPES[task], "task": task, "data": data})
+    recipe = Recipe.make(task=task, data=str(samples.path(task)), **RECIPES[task])
     run = fine_tune(recipe, output=Path("runs") / f"demo-{task}", overwrite=True)
     metric = run.task.primary.metric
     low, high = run.report["intervals"]["test"][metric]

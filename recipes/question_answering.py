@@ -14,7 +14,7 @@ from nlp_transfer import cli, fine_tune, samples
 
 DEFAULTS = {
     "task": "qa",
-    "data": {"source": str(samples.path("qa")), "max_length": 128},
+    "data": str(samples.path("qa")),
     "train": {"epochs": 12, "batch_size": 16, "learning_rate": 2e-4},
 }
 CONTEXT = "The kiosk opens at seven and sells newspapers, matches and, since its new owner took over, very good coffee."

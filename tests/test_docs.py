@@ -20,7 +20,15 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("quick-start", "your-own-data", "methods", "adapters", "training", "prediction")
+        for name in (
+            "quick-start",
+            "your-own-data",
+            "methods",
+            "adapters",
+            "training",
+            "prediction",
+            "question-answering",
+        )
     ),
 ]
 BLOCK = re.compile(r"^```(console|python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -41,6 +49,9 @@ def work(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A folder such as the pages speak of, where `minilm` is tiny."""
     for name, split in (("reviews", "train"), ("test", "test"), ("new", "validation")):
         shutil.copy(samples.path("sentiment") / f"{split}.csv", tmp_path / f"{name}.csv")
+    shutil.copy(samples.path("qa") / "train.json", tmp_path / "squad.json")
+    shutil.copy(samples.path("qa") / "test.json", tmp_path / "new.json")
+    (tmp_path / "article.txt").write_text("The kiosk opens at nine. Its owner is Ada Novak.", encoding="utf-8")
     monkeypatch.setattr(backbone, "_packaged", lambda _: str(tiny_bert))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -121,11 +132,11 @@ def test_a_member_that_a_page_adds_is_found_and_works(
         assert cli.main([*shlex.split(line)[1:], "--train.max_steps", "2"]) == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("task", ["sentiment", "classification"])
+@pytest.mark.parametrize("task", ["sentiment", "classification", "qa"])
 def test_the_demo_ends_with_answers(task: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--task", task]) == 0
     printed = capsys.readouterr().out
-    assert "Test accuracy" in printed
+    assert ("Test f1" if task == "qa" else "Test accuracy") in printed
     assert (work / "runs" / f"demo-{task}" / "report.json").is_file()
 
 

@@ -17,6 +17,7 @@ from nlp_transfer.answers import text_scores
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.activations import Once, StoredFeatures
 from nlp_transfer.data.batches import Features, LengthBuckets
+from nlp_transfer.data.inspection import cut_texts
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.errors import RequestError
@@ -166,6 +167,15 @@ def test_questions_about_one_context_stay_together() -> None:
 def test_a_training_without_answers_is_refused() -> None:
     with pytest.raises(RequestError, match="no training question has an answer"):
         load(DataSettings([{"question": "Who?", "context": CONTEXT, "answer": ""}] * 4), {}, QA(), seed=0)
+
+
+def test_a_question_that_is_not_read_whole_is_counted(tiny_bert: Path) -> None:
+    rows = flat(answers=columns)
+    rows[1]["question"] = "Who? " * 60
+    split = load(DataSettings({"train": rows, "validation": rows, "test": rows}), {}, QA(), seed=0).splits["train"]
+    features = Features.of(split.rows, QA(unanswerable=0.3), Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(64))
+    [finding] = cut_texts({"train": split}, {"train": features})
+    assert (finding.kind, finding.count, finding.places[0].where) == ("cut_questions", 1, "row 2")
 
 
 # scores
