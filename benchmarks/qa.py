@@ -139,6 +139,7 @@ def ours(case: Case, seed: int, folders: dict[str, Path], max_steps: int | None)
                 "max_steps": max_steps,
                 "batch_size": case.batch_size,
                 "learning_rate": case.learning_rate,
+                "precision": "fp32",  # as the Trainer's
             },
             seed=seed,
             output=Path(temporary) / "run",

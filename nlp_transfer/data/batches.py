@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +23,12 @@ POOL = 50
 """Steps whose rows are drawn together and sorted by length: larger pads less, smaller mixes lengths more."""
 
 
+REMEMBERED = 2**28
+"""Bytes of encoded rows that are remembered: equal rows, windows of long texts above all, are not encoded again."""
+
+_remembered: dict[str, Dataset] = {}
+
+
 @dataclass(frozen=True)
 class Features:
     """The encoded rows of a split, ready to be fetched as batches."""
@@ -31,7 +39,18 @@ class Features:
 
     @classmethod
     def of(cls, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Features:
-        """Encode rows by the tokenizer's batch API."""
+        """Encode rows by the tokenizer's batch API, unless equal rows have been encoded equally a short while ago."""
+        key = _key(rows, task, tokenizer)
+        encoded = _remembered.pop(key, None)
+        if encoded is None:
+            encoded = cls._encoded(rows, task, tokenizer)
+        _remembered[key] = encoded
+        while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+        return cls(task, tokenizer, encoded)
+
+    @staticmethod
+    def _encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
 
         def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
             features = task.encode(batch, tokenizer)
@@ -40,7 +59,7 @@ class Features:
             return features
 
         with quiet():
-            encoded = rows.map(
+            return rows.map(
                 encode,
                 batched=True,
                 with_indices=True,
@@ -49,7 +68,6 @@ class Features:
                 load_from_cache_file=False,
                 new_fingerprint=f"{rows._fingerprint}-encoded",
             )
-        return cls(task, tokenizer, encoded)
 
     def fetch(self, indices: np.ndarray) -> Batch:
         """One padded batch."""
@@ -69,6 +87,18 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.columns)
+
+
+def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the encoding of rows depends on: their cells, the task, the tokenizer and its limit."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{rows._fingerprint} {type(task)} {json.dumps(task.to_json())} ".encode())
+    digest.update(f"{type(tokenizer)} {tokenizer.model_max_length} {tokenizer.model_input_names} ".encode())
+    digest.update(f"{tokenizer.special_tokens_map}".encode())
+    # a fast tokenizer describes itself, after the truncation and the padding of its last call
+    described = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(id(tokenizer))
+    digest.update(described[max(described.find('"added_tokens"'), 0) :].encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
