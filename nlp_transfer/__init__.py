@@ -38,10 +38,11 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
-# the Auto classes learn our model type when somebody first loads them: importing this package stays instant
+# the Auto classes learn our model types when somebody first loads them: importing this package stays instant
 @when_imported("transformers.models.auto.modeling_auto")
-def _register_classifier(_: ModuleType) -> None:
-    importlib.import_module("nlp_transfer.pooled")
+def _register_heads(_: ModuleType) -> None:
+    for name in ("pooled", "answerer"):
+        importlib.import_module(f"nlp_transfer.{name}")
 
 
 # so does PEFT learn our tuner

@@ -29,7 +29,10 @@ def _tasks() -> Iterator[str]:
         cls = tasks.find(name)
         metric, higher = cls.primary
         yield f"\n  {name}: {_summary(cls)}"
-        columns = [f"{name} (optional)" if name in cls.optional_columns else name for name in cls.columns]
+        columns = [
+            f"{name} (optional)" if name in (*cls.optional_columns, *cls.further_columns) else name
+            for name in cls.columns
+        ]
         yield f"    columns: {', '.join(columns)}; chosen by: {metric} ({'higher' if higher else 'lower'} is better)"
         yield f"    sample: {'yes' if name in samples.names() else 'no'}"
         yield from _settings(cls, "task")

@@ -19,6 +19,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
   nlp-transfer train    --output runs/reviews --resume      go on with a run that was stopped
   nlp-transfer evaluate RUN [RUN ...] --data test.csv [--output scores.json] [--errors wrong.csv]
   nlp-transfer predict  RUN "a text" "another"              two for each answer where the run reads pairs
+  nlp-transfer predict  RUN --question "Who ...?" --context "..." | --context-file article.txt
   nlp-transfer predict  RUN --input new.csv --output answers.csv       - is standard input or output
   nlp-transfer export   RUN --format merged|transformers|onnx --output DIR
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
@@ -148,6 +149,9 @@ def _predict(words: list[str]) -> None:
     parser.add_argument(
         "texts", nargs="*", help="texts to answer; where the run reads two per row, two for each answer"
     )
+    parser.add_argument("--question", action="append", default=[], help="question about the context; may be repeated")
+    parser.add_argument("--context", help="text that holds the answers")
+    parser.add_argument("--context-file", type=Path, help="file of UTF-8 text that holds the answers")
     parser.add_argument("--input", help="file of rows to answer, or - for standard input")
     parser.add_argument(
         "--output", help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet), or - for standard output"
@@ -159,8 +163,10 @@ def _predict(words: list[str]) -> None:
     )
     parser.add_argument("--batch_size", type=count, default=64, help="rows that the model reads at once")
     options, columns = parser.read(words)
-    if bool(options.texts) == bool(options.input):
-        raise RequestError("predict takes texts, or --input FILE: exactly one of the two.")
+    if sum(map(bool, (options.texts, options.input, options.question))) != 1:
+        raise RequestError("predict takes texts, or --question, or --input FILE: exactly one of them.")
+    if bool(options.question) != (bool(options.context) != bool(options.context_file)):
+        raise RequestError("--question goes with either --context TEXT or --context-file FILE.")
     if bool(options.input) != bool(options.output):
         raise RequestError("--input and --output go together: rows in, rows with answers out.")
     from nlp_transfer.predicting import predict_file
@@ -174,6 +180,12 @@ def _predict(words: list[str]) -> None:
         if _speaks():
             print(f"{done.rows} rows written to {place} ({done.rows_per_second:,.0f} rows/s)", file=sys.stderr)
         return
+    if options.question:
+        context = options.context or _text(options.context_file)
+        asked = [{"question": question, "context": context} for question in options.question]
+        for question, answer in zip(asked, run.predict(asked, options.batch_size), strict=True) if _speaks() else ():
+            print(question["question"], *answer.lines(), sep="\n  ")
+        return
     width = len(run.task.asked_columns)
     if len(options.texts) % width:
         raise RequestError(
@@ -183,6 +195,16 @@ def _predict(words: list[str]) -> None:
     answers = run.predict([tuple(row) if width > 1 else row[0] for row in rows], options.batch_size)
     for row, answer in zip(rows, answers, strict=True) if _speaks() else ():
         print("\t".join([*answer.words(), *row]))
+
+
+def _text(file: Path) -> str:
+    """The text of a file."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{file}: byte {error.object[error.start]:#04x} is not UTF-8. Save the file so.") from error
 
 
 def _speaks() -> bool:

@@ -192,7 +192,7 @@ def _train(
         method.unfreeze(model, head, epoch)
 
     loop = Loop(model, groups, plan, features["train"].fetch, task.loss, settings, engine, begin=begin)
-    recorder = Recorder(show, folder.log, engine, data.splits["train"])
+    recorder = Recorder(show, folder.log, engine, data.splits["train"], features["train"].rows)
     fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder, prepared_in)
     if folder.resumes:
         resumed = fit.resume()

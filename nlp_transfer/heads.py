@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from transformers import AutoModel, PreTrainedConfig
+from transformers import AutoModel, AutoModelForQuestionAnswering, PreTrainedConfig
 
+from nlp_transfer.answerer import Answerer, AnswererConfig
 from nlp_transfer.backbone import Backbone, LoadedModel, is_decoder
 from nlp_transfer.errors import RequestError
 from nlp_transfer.pooled import PooledClassifier, PooledConfig
+from nlp_transfer.quiet import quiet
 
 Pooling = Literal["auto", "own", "cls", "mean", "last"]
 
@@ -41,6 +43,8 @@ def load_with_head(
     Raises:
         RequestError: for `cls` on a model that reads from left to right, whose first token has seen nothing.
     """
+    if auto_class is AutoModelForQuestionAnswering:
+        return _answering(backbone, head, dropout)
     if pooling in ("auto", "own"):
         return backbone.model(auto_class, head, dropout)
     if backbone.config.model_type == PooledConfig.model_type:
@@ -52,8 +56,7 @@ def load_with_head(
         )
     base = backbone.model(AutoModel, {}, dropout)
     values: dict[str, Any] = dict(head) if dropout is None else {**head, "classifier_dropout": dropout}
-    # a composite configuration hands its attention down to its parts, so it must start with the backbone's
-    values["attn_implementation"] = base.model.config._attn_implementation
+    values.update(_attention(base.model))
     config = PooledConfig(backbone_config=base.model.config, pooling=pooling, **values)
     config.pad_token_id = base.model.config.get_text_config().pad_token_id
     model = PooledClassifier(config, base.model)
@@ -61,3 +64,40 @@ def load_with_head(
     kept = {name for name, _ in model.named_parameters()}
     new = {f"backbone.{name}" for name in base.head} & kept
     return LoadedModel(model, tuple(sorted(new | {"classifier.weight", "classifier.bias"})))
+
+
+def _answering(backbone: Backbone, head: dict[str, Any], dropout: float | None) -> LoadedModel:
+    """A backbone under its architecture's question-answering head, or under ours where there is none."""
+    kind = type(backbone.config)
+    own: Any = AutoModelForQuestionAnswering._model_mapping.get(kind, None)
+    if own is Answerer or (own and own.__name__ in (backbone.config.architectures or [])):
+        return backbone.model(AutoModelForQuestionAnswering, head, dropout)
+    named = own and own.base_model_prefix == _prefix(kind)
+    if named or (own and backbone.settings.from_scratch):
+        return backbone.model(AutoModelForQuestionAnswering, head, dropout)
+    base = backbone.model(AutoModel, {}, dropout)
+    if own is None:
+        config = AnswererConfig(backbone_config=base.model.config, **_attention(base.model), **head)
+        model: Any = Answerer(config, base.model)
+        config.pad_token_id = base.model.config.get_text_config().pad_token_id
+    else:
+        # Llama's and Qwen's call the backbone otherwise than their checkpoints do, whose weights would be left out
+        with quiet():
+            model = own(base.model.config)
+        setattr(model, own.base_model_prefix, base.model)
+    model.name_or_path = base.model.name_or_path
+    kept = dict(model.named_parameters())
+    prefix = f"{model.base_model_prefix}."
+    new = {f"{prefix}{name}" for name in base.head} & kept.keys()
+    return LoadedModel(model, tuple(sorted(new | {name for name in kept if not name.startswith(prefix)})))
+
+
+def _prefix(kind: type[PreTrainedConfig]) -> str:
+    """What an architecture's checkpoints call its backbone."""
+    plain: Any = AutoModel._model_mapping[kind]
+    return plain.base_model_prefix
+
+
+def _attention(base: Any) -> dict[str, Any]:
+    """A composite configuration hands its attention down to its parts, so it must start with the backbone's."""
+    return {"attn_implementation": base.config._attn_implementation}

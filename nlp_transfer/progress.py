@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -130,6 +131,8 @@ class Recorder:
     log: Callable[[Mapping[str, Any]], None]
     accelerator: Accelerator
     train: Split
+    rows: np.ndarray
+    """Of each feature the index of its training row."""
 
     def step(self, step: Step, loss: float | None, seconds: float) -> None:
         """A step is done."""
@@ -150,7 +153,7 @@ class Recorder:
         """Something happened that a person should know."""
         self.show.say(sentence)
 
-    def places(self, rows: list[int]) -> str:
-        """Where training rows stand in their file."""
-        places = sorted({self.train.rows[PLACE][row] for row in rows})
+    def places(self, features: list[int]) -> str:
+        """Where the rows of features stand in their file."""
+        places = sorted({self.train.rows[PLACE][int(self.rows[feature])] for feature in features})
         return f"{self.train.origin}, {self.train.unit}s {listing(places)}"

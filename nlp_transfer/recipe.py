@@ -45,6 +45,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise RequestError(f"seed is {self.seed}: expected a whole number, 0 or more and below 2**32.")
+        if not self.task.pools and self.head.pooling not in ("auto", "own"):
+            raise RequestError(
+                f"head.pooling {self.head.pooling} makes one vector of a text, but {self.task.name} answers by its tokens: leave "
+                "it out."
+            )
         if self.model.from_scratch and not self.method.from_scratch:
             able = [name for name in methods.names() if methods.find(name).from_scratch]
             raise RequestError(
@@ -126,7 +131,8 @@ class Recipe:
                 f"{longest + self.method.virtual_tokens} tokens,{before}."
             )
         data = replace(self.data, max_length=self.data.max_length or min(backbone.max_length(), longest))
-        pooling = settled(self.head.pooling, backbone.config, self.method.encoder_pooling, self.method.decoder_pooling)
+        preferred = (self.method.encoder_pooling, self.method.decoder_pooling) if self.task.pools else ("own", "own")
+        pooling = settled(self.head.pooling, backbone.config, *preferred)
         return replace(self, train=train, data=data, head=replace(self.head, pooling=pooling))
 
     def to_dict(self) -> Values:

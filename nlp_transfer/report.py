@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from nlp_transfer import tasks
 from nlp_transfer.data.findings import SHOWN
 
 SCHEMA = 1
@@ -51,9 +52,10 @@ def card(report: Mapping[str, Any], primary: str, asked: Sequence[str] = ("text"
     example = json.dumps("a text" if len(asked) == 1 else dict.fromkeys(asked, "..."))
     recipe, backbone = report["recipe"], report["backbone"]
     task, method = recipe["task"]["name"], recipe["method"]["name"]
+    kind = tasks.find(task)
     metadata = {
         "library_name": "transformers",
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": kind.pipeline_tag,
         "base_model": backbone["id"],
         "tags": ["nlp_transfer", task, method],
         "metrics": sorted(report["scores"]["test"]),

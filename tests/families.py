@@ -126,6 +126,8 @@ FAMILIES: dict[str, Callable[[], PreTrainedConfig]] = {
 def tiny(family: str, auto: Any = AutoModelForSequenceClassification, **settings: Any) -> PreTrainedModel:
     """A tiny model with random weights, always the same, that does not drop out: equal calls give equal outputs."""
     config = FAMILIES[family]()
+    if "id2label" in settings:
+        settings.pop("num_labels", None)  # it follows from the names
     for name, value in settings.items():
         setattr(config, name, value)
     set_seed(0)

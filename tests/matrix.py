@@ -39,10 +39,11 @@ UNSUPPORTED: dict[tuple[str, str], str] = {
     **{("prefix", family): NO_CACHE for family in ("albert", "deberta-v2", "distilbert", "modernbert", "mpnet")},
     **{("bitfit", family): "has no biases" for family in ("gemma", "llama", "mistral", "modernbert", "qwen3")},
     ("prompt", "own"): "finds what it reads by its place",
+    ("prompt", "qa"): "finds what it reads by its place",
     ("freeze", "albert"): "runs the same block as every layer",
     ("adapter layers=(1,)", "albert"): "runs the same block as every layer",
 }
-"""Cells that are refused, by method and family or pooling, and what the refusal says; `docs/methods.md` has the same table."""
+"""Cells that are refused, by method and family, pooling or task, and what the refusal says; `docs/methods.md` has the same table."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,13 @@ class Cell:
     @property
     def reason(self) -> str | None:
         """Why it cannot be, or None."""
-        keys = ((self.way, self.family), (self.method, self.family), (self.method, self.pooling))
-        return next((UNSUPPORTED[key] for key in keys if key in UNSUPPORTED), None)
+        kinds = (
+            (self.way, self.family),
+            (self.method, self.family),
+            (self.method, self.pooling),
+            (self.method, self.task),
+        )
+        return next((UNSUPPORTED[key] for key in kinds if key in UNSUPPORTED), None)
 
     def __str__(self) -> str:
         return f"{self.way}, {self.sample}, {self.family}, {self.pooling}"
@@ -80,9 +86,11 @@ class Cell:
 def cells() -> list[Cell]:
     """Every method x every task x an encoder and a decoder; every method and variant x every family x classification; every
     method x every pooling, and its further settings, x the encoder and the decoder; two texts x every method x these and x
-    every family."""
+    every family; full x every family x question answering, whose head some lack or call otherwise, and LoRA on some of those."""
     both = ("bert", "gpt2")
     found = [Cell(method, task, family) for method in methods.names() for task in tasks.names() for family in both]
+    found += [Cell("full", "qa", family) for family in FAMILIES]
+    found += [Cell("lora", "qa", family) for family in ("llama", "gemma", "phi")]
     for method in methods.names():
         for settings in [{}, *VARIANTS.get(method, [])]:
             found += [Cell(method, "classification", family, settings=settings) for family in FAMILIES]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 from datasets import Dataset
 
 from nlp_transfer import methods, samples, tasks
+from nlp_transfer.data.batches import Features
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import Data, load
+from nlp_transfer.evaluation.outputs import outputs_of
+from tests.families import tiny
+from tests.matrix import tokenizer
 
 TASKS, METHODS = tasks.names(), methods.names()
 
@@ -35,9 +38,13 @@ def test_a_task_survives_json(data: Data) -> None:
 
 def test_a_task_answers_every_row_with_its_own_words(data: Data) -> None:
     task, rows = data.task, data.splits["test"].rows
-    generator = np.random.default_rng(0)
-    outputs = generator.normal(size=(len(rows), len(task.head()[1]["id2label"]))).astype(np.float32)
-    answers = task.decode(outputs, rows, rows)
+    auto_class, head = task.head()
+    model = tiny("bert", auto_class, **head)
+    features = Features.of(rows, task, tokenizer())
+    outputs = outputs_of(model, features, batch_size=64)
+    assert len(outputs) == len(features)
+    task = task.calibrate(outputs, features.columns, rows)
+    answers = task.decode(outputs, features.columns, rows)
     assert len(answers) == len(rows)
     scores = task.score(answers, rows)
     assert task.primary.metric in scores
@@ -52,8 +59,9 @@ def test_a_tasks_sample_fits_it(name: str) -> None:
     rows = Dataset.from_list([dict(row) for row in cls.sample])
     task = cls().fit(rows)
     assert len(task.read(rows)) == len(rows)
-    assert set(cls.answer_columns) <= set(cls.columns)
+    assert {*cls.answer_columns, *cls.further_columns, *cls.optional_columns} < set(cls.columns)
     assert set(cls.columns) - set(cls.optional_columns) == set(rows.column_names)
+    assert task.asked_columns
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -31,6 +31,7 @@ PAGES = [
             "sentence-pairs",
             "multi-label",
             "regression",
+            "question-answering",
         )
     ),
 ]
@@ -56,6 +57,9 @@ def work(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         shutil.copy(samples.path(sample) / "test.csv", tmp_path / f"{name}.csv")
     flags = "".join(f"text {i},{i % 2},{i % 3 == 0:d},{i % 5 == 0:d}\n" for i in range(40))
     (tmp_path / "columns.csv").write_text(f"text,food,room,staff\n{flags}", encoding="utf-8")
+    shutil.copy(samples.path("qa") / "train.json", tmp_path / "squad.json")
+    shutil.copy(samples.path("qa") / "test.json", tmp_path / "new.json")
+    (tmp_path / "article.txt").write_text("The kiosk opens at nine. Its owner is Ada Novak.", encoding="utf-8")
     monkeypatch.setattr(backbone, "_packaged", lambda _: str(tiny_bert))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -141,7 +145,7 @@ def test_a_member_that_a_page_adds_is_found_and_works(
 def test_the_demo_ends_with_answers(task: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--task", task]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"^Test (accuracy|micro f1|pearson correlation) -?[0-9.]+ \(95 % ", printed, re.MULTILINE)
+    assert re.search(r"^Test (accuracy|micro f1|pearson correlation|f1) -?[0-9.]+ \(95 % ", printed, re.MULTILINE)
     assert (work / "runs" / f"demo-{task}" / "report.json").is_file()
 
 

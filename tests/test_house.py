@@ -29,7 +29,10 @@ LAYERS = (
     ("standin", "tuners"),
     ("heads", "adapters", "texts"),
     ("metrics", "labels", "temperature", "thresholds", "training", "backbone"),
-    ("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
+    (
+        *("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
+        *("answerer", "answers", "references", "spans", "windows"),
+    ),
     ("errors",),
 )
 """From the top down: a layer imports those below it, and members of one layer never import each other."""
@@ -182,3 +185,16 @@ def test_samples_are_ours_and_balanced_and_do_not_leak() -> None:
             continue
         counts = [labels.count(label) for label in set(labels)]
         assert max(counts) <= 1.2 * min(counts)
+
+
+def test_the_questions_of_the_sample_are_ours_and_do_not_leak() -> None:
+    from nlp_transfer import samples
+    from nlp_transfer.data.files import read
+
+    splits = {path.stem: read(path).columns for path in samples.path("qa").glob("*.json")}
+    assert splits.keys() == {"train", "validation", "test"}
+    contexts = {name: set(columns["context"]) for name, columns in splits.items()}
+    assert sum(map(len, contexts.values())) == len(set.union(*contexts.values())) == 60
+    answers = [answers["text"] for columns in splits.values() for answers in columns["answers"]]
+    assert len(answers) == 180
+    assert sum(not texts for texts in answers) == 45

@@ -275,7 +275,7 @@ def test_what_is_shared_holds_no_texts_of_the_data(runs: Path, tmp_path: Path, m
 def test_what_a_task_keeps_holds_nothing_else(tiny_bert: Path, runs: Path) -> None:
     @dataclass(frozen=True)
     class FirstOnly(Classification):
-        def keep(self, outputs: object) -> torch.Tensor:
+        def keep(self, outputs: object, batch: object) -> torch.Tensor:
             return outputs.logits.expand(1000, -1, -1)[0, :, :1]  # type: ignore[attr-defined]
 
     run, kept = load_run(runs / "one"), []

@@ -57,7 +57,8 @@ with torch.no_grad():
     for folder in sorted(path.parent for path in root.glob("*/rows.safetensors")):
         task = tasks.from_json(json.loads((folder / "task.json").read_text()))
         model = artefacts.load(folder / "model", task, folder / "recipe.yaml").eval()
-        answers[folder.name] = model(**load_file(folder / "rows.safetensors")).logits
+        outputs = model(**load_file(folder / "rows.safetensors"))
+        answers[folder.name] = torch.stack([outputs[name] for name in outputs if "logits" in name])
 save_file(answers, root / "answers.safetensors")
 """
 
@@ -113,7 +114,8 @@ class Made:
 
     def logits(self, model: Any) -> torch.Tensor:
         with torch.no_grad():
-            return model.eval()(**self.batch.inputs).logits
+            outputs = model.eval()(**self.batch.inputs)
+        return torch.stack([outputs[name] for name in outputs if "logits" in name])
 
     def loop(self, settings: TrainSettings) -> Loop:
         groups = self.recipe.method.parameter_groups(self.model, self.head, settings)

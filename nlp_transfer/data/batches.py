@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -13,11 +16,17 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.quiet import quiet
-from nlp_transfer.tasks import Task
+from nlp_transfer.tasks import Columns, Task, column
 from nlp_transfer.training.batch import Batch
 
 POOL = 50
 """Steps whose rows are drawn together and sorted by length: larger pads less, smaller mixes lengths more."""
+
+
+REMEMBERED = 2**28
+"""Bytes of encoded rows that are remembered: equal rows, windows of long texts above all, are not encoded again."""
+
+_remembered: dict[str, Dataset] = {}
 
 
 @dataclass(frozen=True)
@@ -30,17 +39,35 @@ class Features:
 
     @classmethod
     def of(cls, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Features:
-        """Encode rows by the tokenizer's batch API."""
+        """Encode rows by the tokenizer's batch API, unless equal rows have been encoded equally a short while ago."""
+        key = _key(rows, task, tokenizer)
+        encoded = _remembered.pop(key, None)
+        if encoded is None:
+            encoded = cls._encoded(rows, task, tokenizer)
+        _remembered[key] = encoded
+        while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+        return cls(task, tokenizer, encoded)
+
+    @staticmethod
+    def _encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+
+        def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
+            features = task.encode(batch, tokenizer)
+            if "row" in features:
+                features["row"] = [indices[row] for row in features["row"]]
+            return features
+
         with quiet():
-            encoded = rows.map(
-                lambda batch: task.encode(batch, tokenizer),
+            return rows.map(
+                encode,
                 batched=True,
+                with_indices=True,
                 remove_columns=rows.column_names,
                 keep_in_memory=True,
                 load_from_cache_file=False,
                 new_fingerprint=f"{rows._fingerprint}-encoded",
             )
-        return cls(task, tokenizer, encoded)
 
     def fetch(self, indices: np.ndarray) -> Batch:
         """One padded batch."""
@@ -52,8 +79,26 @@ class Features:
         ids = self.columns.with_format("arrow")[:]["input_ids"]
         return pyarrow.compute.list_value_length(ids).to_numpy().astype(np.int64)
 
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The index of each feature's row (features,)."""
+        several = "row" in self.columns.column_names
+        return np.array(column(self.columns, "row")) if several else np.arange(len(self))
+
     def __len__(self) -> int:
         return len(self.columns)
+
+
+def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the encoding of rows depends on: their cells, the task, the tokenizer and its limit."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{rows._fingerprint} {type(task)} {json.dumps(task.to_json())} ".encode())
+    digest.update(f"{type(tokenizer)} {tokenizer.model_max_length} {tokenizer.model_input_names} ".encode())
+    digest.update(f"{tokenizer.special_tokens_map}".encode())
+    # a fast tokenizer describes itself, after the truncation and the padding of its last call
+    described = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(id(tokenizer))
+    digest.update(described[max(described.find('"added_tokens"'), 0) :].encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

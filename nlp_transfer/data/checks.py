@@ -170,6 +170,10 @@ def checked(
             if place not in bad and (reason := fault(cell)):
                 bad[place] = f', column "{column}": {reason}'
     kept = [i for i, place in enumerate(table.places) if place not in bad]
+    found = task.faults({name: [table.columns[column][i] for i in kept] for name, column in chosen.items()})
+    if found:
+        bad |= {table.places[kept[i]]: f', column "{chosen[name]}": {reason}' for i, (name, reason) in found.items()}
+        kept = [i for row, i in enumerate(kept) if row not in found]
     if bad:
         places = sorted(bad)
         first = f"{table.origin}, {table.unit} {places[0]}{bad[places[0]].rstrip('.')}"
@@ -207,8 +211,9 @@ def _remembering(task: Task, name: str) -> Callable[[Any], str | None]:
 
 def _fault(cell: Any) -> str | None:
     """What no file of ours can hold, whatever the task."""
-    if isinstance(cell, list):
-        return next((fault for inner in cell if (fault := _fault(inner))), None)
+    if isinstance(cell, list | dict):
+        inside = cell.values() if isinstance(cell, dict) else cell
+        return next((fault for inner in inside if (fault := _fault(inner))), None)
     if isinstance(cell, str):
         try:
             cell.encode("utf-8")
@@ -219,13 +224,13 @@ def _fault(cell: Any) -> str | None:
 
 def _uniform(cells: list[Any]) -> list[Any]:
     """Cells that one column can hold: numbers beside words, and those beyond 64 bits, become words; in lists too."""
-    kinds = {type(cell) for cell in cells}
+    kinds = {type(cell) for cell in cells} - {type(None)}
     if kinds == {list}:
-        inner = [word for cell in cells for word in cell]
+        inner = [word for cell in cells for word in cell or ()]
         if len({type(word) for word in inner}) > 1 and not any(isinstance(word, list | dict) for word in inner):
-            ends = np.cumsum([0, *map(len, cells)])
+            ends = np.cumsum([0, *(len(cell or ()) for cell in cells)])
             uniform = _uniform(inner)
             return [uniform[start:end] for start, end in itertools.pairwise(ends)]
     fit = len(kinds) <= 1 or kinds <= {int, float} or list in kinds
     large = int in kinds and any(isinstance(cell, int) and abs(cell) >= 2**63 for cell in cells)
-    return cells if fit and not large else [str(cell) for cell in cells]
+    return cells if fit and not large else [cell if cell is None else str(cell) for cell in cells]

@@ -48,11 +48,19 @@ def inspected(task: Task, splits: Mapping[str, Split]) -> list[Finding]:
 def cut_texts(splits: Mapping[str, Split], features: Mapping[str, Features]) -> list[Finding]:
     """Rows of which the model reads only the beginning, and how many tokens it never sees, by split.
 
-    Rows as long as the limit are encoded again without one. A task that answers one row by several features reads all.
+    Rows as long as the limit are encoded again without one. A task that answers one row by several features reads all but
+    what it says itself in a column `cut`: of questions the end.
     """
     findings = []
     for name, split in splits.items():
         encoded = features[name]
+        if "cut" in encoded.columns.column_names:
+            rows = np.unique(encoded.rows[np.array(column(encoded.columns, "cut"), dtype=bool)])
+            if rows.size:
+                message = f"{name}: {plural(rows.size)} of {len(split):,} with a question of which only the beginning is read."
+                places = _places(splits, ((name, int(row)) for row in rows))
+                findings.append(Finding("cut_questions", message, rows.size, places))
+            continue
         limit = encoded.tokenizer.model_max_length
         full = np.flatnonzero(encoded.lengths >= limit)
         if len(encoded) != len(split) or not len(full):

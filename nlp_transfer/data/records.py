@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from nlp_transfer.data.decoding import lines
 from nlp_transfer.data.findings import plural
+from nlp_transfer.data.nested import is_nested, questions
 from nlp_transfer.errors import RequestError, listing
 
 Record = tuple[int, dict[str, Any]]
@@ -152,8 +153,12 @@ def _json(origin: str, text: str, bad: list[tuple[int, str]]) -> Iterator[Record
         raise RequestError(f"{origin}: broken JSON: {error}.") from error
     except RecursionError as error:
         raise RequestError(f"{origin}: JSON nested too deeply to be rows.") from error
+    if is_nested(rows):
+        rows = questions(rows)
     if not isinstance(rows, list):
-        raise RequestError(f"{origin} holds one JSON {type(rows).__name__}: expected a list of objects, one per row.")
+        raise RequestError(
+            f"{origin} holds one JSON {type(rows).__name__}: expected a list of objects, one per row, or SQuAD's nested form."
+        )
     for i, row in enumerate(rows, 1):
         if reason := _no_record(row):
             bad.append((i, reason))

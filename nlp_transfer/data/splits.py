@@ -132,19 +132,23 @@ def likely_columns(
     table: Table, task: Task, answers: bool, columns: Mapping[str, str], remembered: Mapping[str, str]
 ) -> dict[str, str]:
     """From the names of the columns that a fitted task needs to a table's; all but `table` as in `load_one`."""
-    needed = [*task.asked_columns, *(task.answer_columns if answers else ())]
+    read = [*task.asked_columns, *((*task.answer_columns, *task.further_columns) if answers else ())]
+    needed = [name for name in read if name not in task.further_columns]
     likely = {
         name: column
         for name, column in remembered.items()
-        if name in needed and has(table, column, spread=name in task.spread_columns)
+        if name in read and has(table, column, spread=name in task.spread_columns)
     }
     chosen = choose_columns(table, {**likely, **columns}, task, needed)
-    return {name: chosen[name] for name in needed}
+    return {name: chosen[name] for name in read if name in chosen}
 
 
 def read(task: Task, split: Split, warnings: list[Finding]) -> Split:
     """A split as the fitted task judges it; rows that the task leaves out are counted among the warnings."""
     try:
+        for kind, message, repaired in task.repairs(split.rows):
+            places = (Place(split.origin, f"{split.unit} {split.rows[PLACE][row]}") for row in repaired)
+            warnings.append(Finding(kind, message, len(repaired), some(places)))
         rows = task.read(split.rows)
     except RowError as error:
         raise split.error(error) from error
@@ -170,8 +174,8 @@ def _fitted(task: Task, split: Split) -> Task:
 def _cut(split: Split, task: Task, fraction: float, seed: int, exact: int | None = None) -> tuple[Split, Split]:
     """A split without a share of its rows, and that share; both keep the shares of the task's strata."""
     count = exact or max(1, round(fraction * len(split)))
-    strata = task.strata(split.rows)
-    taken = _draw(strata, count, seed)
+    blocks = None if exact else task.together(split.rows)
+    taken = _draw(task.strata(split.rows), count, seed) if blocks is None else _draw_blocks(blocks, count, seed)
     if not len(taken) or len(taken) >= len(split):
         raise RequestError(
             f"{split.origin}: {len(split)} rows are too few to cut off a validation and a test split. "
@@ -195,6 +199,20 @@ def _draw(strata: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
     count = min(count, len(ordered))
     positions = ((np.arange(count) + generator.random()) * len(ordered) / max(count, 1)).astype(int)
     return np.sort(ordered[positions]).astype(int)
+
+
+def _draw_blocks(blocks: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
+    """Sorted indices of about `count` rows in whole blocks, in random order; the last block is never taken."""
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for i, block in enumerate(blocks):
+        members[block].append(i)
+    held = list(members.values())
+    taken: list[int] = []
+    for i in np.random.default_rng([seed, len(blocks)]).permutation(len(held))[:-1]:
+        if len(taken) >= count:
+            break
+        taken += held[i]
+    return np.array(sorted(taken), dtype=int)
 
 
 def fingerprint(splits: Sequence[Dataset]) -> str:

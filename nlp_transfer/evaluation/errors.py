@@ -32,7 +32,8 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
 
     Returns:
         `wrong` (how many rows), `most_confident` (place, texts, gold, answer, confidence), `confusions` (gold, answer,
-        count; none of numbers) and `by_length` (the task's primary score in quarters of the rows by characters of their texts).
+        count; where the task's answers are few), `by_length` (the task's primary score in quarters of the rows by characters
+        of their texts) and `by_...` for each of the task's own ways to sort rows.
     """
     names = task.asked_columns
     shown = [
@@ -43,16 +44,16 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
         }
         for mistake in by_confidence(mistakes)[:SHOWN]
     ]
-    # numbers are hardly ever the same twice
-    named = [mistake for mistake in mistakes if not isinstance(mistake.gold, float)]
-    pairs = Counter((str(mistake.gold), str(mistake.answer)) for mistake in named).most_common(CONFUSIONS)
+    pairs = Counter((str(mistake.gold), str(mistake.answer)) for mistake in mistakes).most_common(CONFUSIONS)
+    confusions = [{"gold": gold, "answer": answer, "count": count} for (gold, answer), count in pairs]
     return {
         "wrong": len(mistakes),
         "most_confident": shown,
-        "confusions": [{"gold": gold, "answer": answer, "count": count} for (gold, answer), count in pairs],
+        **({"confusions": confusions} if task.closed else {}),
         "by_length": by_length(
             task, judged, np.sum([[len(str(text)) for text in column(split.rows, name)] for name in names], 0)
         ),
+        **{f"by_{name}": by_group(task, judged, groups) for name, groups in task.groups(split.rows).items()},
     }
 
 
@@ -74,7 +75,7 @@ def by_length(task: Task, judged: Mapping[str, np.ndarray], lengths: np.ndarray)
     found = []
     for number in np.unique(bins):
         members = bins == number
-        score = task.metrics({name: values[members] for name, values in judged.items()})[task.primary.metric]
+        score = _score(task, judged, members)
         inside = lengths[members]
         found.append(
             {
@@ -84,6 +85,25 @@ def by_length(task: Task, judged: Mapping[str, np.ndarray], lengths: np.ndarray)
             }
         )
     return found
+
+
+def by_group(task: Task, judged: Mapping[str, np.ndarray], groups: Sequence[str]) -> list[dict[str, Any]]:
+    """The primary score of each group of rows, the largest first; `groups` says which each row is in."""
+    named, numbers = np.unique(np.array(groups), return_inverse=True)
+    counts = np.bincount(numbers)
+    return [
+        {
+            "group": str(named[i]),
+            "rows": int(counts[i]),
+            task.primary.metric: _score(task, judged, numbers == i),
+        }
+        for i in np.argsort(-counts, kind="stable")
+    ]
+
+
+def _score(task: Task, judged: Mapping[str, np.ndarray], members: np.ndarray) -> float:
+    """The primary score of some rows."""
+    return task.metrics({name: values[members] for name, values in judged.items()})[task.primary.metric]
 
 
 def _cut(text: Any) -> str:

@@ -39,7 +39,7 @@ def outputs_of(
                 each_batch()
             batch = features.fetch(indices).to(state.device)
             # a copy: a view would hold on to all that it was taken from
-            kept.append(features.task.keep(model(**batch.inputs)).cpu().numpy().copy())
+            kept.append(features.task.keep(model(**batch.inputs), batch).cpu().numpy().copy())
     if count > 1:
         shares = gather_object(list(zip(batches, kept, strict=True)))
         batches, kept = [share[0] for share in shares], [share[1] for share in shares]

@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 
 from nlp_transfer import artefacts
+from nlp_transfer.answerer import Answerer
 from nlp_transfer.backbone import ModelSettings
 from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import RequestError
@@ -57,8 +58,8 @@ def merged(run: Run, output: Path) -> list[str]:
                 "written. Use the run as it is (load_run)."
             )
     said = [f"logits as the run's, to {difference:.1e}."]
-    if isinstance(model, PooledClassifier):
-        said.append("its pooling is none of its architecture's: loading it needs `import nlp_transfer`.")
+    if isinstance(model, PooledClassifier | Answerer):
+        said.append("its head is none of its architecture's: loading it needs `import nlp_transfer`.")
     return said
 
 
@@ -72,6 +73,11 @@ def transformers(run: Run, output: Path) -> list[str]:
     """
     recipe = Recipe.read(run.folder / "recipe.yaml")
     model = recipe.method.merge(copy.deepcopy(run.model))
+    if isinstance(model, Answerer):
+        raise RequestError(
+            f"transformers has no question-answering head for {model.config.backbone_config.model_type}: use --format merged, "
+            "and load it after `import nlp_transfer`."
+        )
     if not isinstance(model, PooledClassifier):
         return merged(run, output)
     refuse_existing(output)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_type_hints
 
 import datasets
@@ -29,11 +29,19 @@ Sets = Annotated[np.ndarray, "sets"]
 Numbers = Annotated[np.ndarray, "numbers"]
 """Numbers (rows,), in any unit."""
 
+Text = Annotated[Sequence[str], "text"]
+"""One text per row, "" for none."""
+
+Texts = Annotated[Sequence[Sequence[str]], "texts"]
+"""Any number of texts per row."""
+
 _FEATURES = {
     "labels": datasets.Value("int64"),
     "probabilities": datasets.List(datasets.Value("float64")),
     "sets": datasets.List(datasets.Value("int64")),
     "numbers": datasets.Value("float64"),
+    "text": datasets.Value("string"),
+    "texts": datasets.List(datasets.Value("string")),
 }
 
 
@@ -56,7 +64,10 @@ def load(name: str) -> evaluate.Metric:
     """
     plain = function(name)
     kinds = get_type_hints(plain, include_extras=True)
-    features = datasets.Features({key: _FEATURES[kinds[key].__metadata__[0]] for key in ("predictions", "references")})
+    kinds = {key: kinds[key].__metadata__[0] for key in ("predictions", "references")}
+    features = datasets.Features({key: _FEATURES[kind] for key, kind in kinds.items()})
+    # texts of different counts make no array
+    plain_from = list if "text" in kinds.values() else np.asarray
 
     class Wrapped(evaluate.Metric):
         def _info(self) -> evaluate.MetricInfo:
@@ -69,7 +80,7 @@ def load(name: str) -> evaluate.Metric:
             return self._data_dir_root
 
         def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-            return {name: plain(np.asarray(predictions), np.asarray(references))}
+            return {name: plain(plain_from(predictions), plain_from(references))}
 
     return Wrapped(module_name=name, keep_in_memory=True)
 

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 def names() -> list[str]:
     """The tasks that have a sample, and `sentence_pairs`, one of classification with two texts."""
-    return sorted(path.name for path in HERE.iterdir() if (path / "train.csv").is_file())
+    return sorted(path.name for path in HERE.iterdir() if any(path.glob("train.*")))
 
 
 def path(name: str) -> Path:

@@ -82,9 +82,17 @@ class Task(ABC):
     """Usual names of several columns at once, by the task's: looked for whole, and before single ones."""
     spread_columns: ClassVar[tuple[str, ...]] = ()
     """Which of the columns a file may spread over several of its own; a cell is then a dict of texts by their names."""
+    further_columns: ClassVar[tuple[str, ...]] = ()
+    """Which of them a file may lack as well; they are read where rows are trained on or judged, and no model sees them."""
     primary: ClassVar[Primary]
     sample: ClassVar[tuple[Mapping[str, Any], ...]]
     """A handful of rows for tests and docs."""
+    pools: ClassVar[bool] = True
+    """Whether the head reads one vector of each text, so that there is a choice of pooling."""
+    closed: ClassVar[bool] = True
+    """Whether answers are few and the same ones come again, so that confusions of two can be counted."""
+    pipeline_tag: ClassVar[str] = "text-classification"
+    """What the Hub calls the task."""
 
     brought: tuple[str, ...] = field(default=(), metadata=members.FITTED)
 
@@ -95,8 +103,8 @@ class Task(ABC):
 
     @property
     def asked_columns(self) -> tuple[str, ...]:
-        """The columns by which a row is answered: all but the answers, optional ones where the training rows had them."""
-        left = {*self.answer_columns, *self.optional_columns} - {*self.brought}
+        """The columns by which a row is answered: no answers, and optional ones where the training rows had them."""
+        left = {*self.answer_columns, *self.further_columns, *self.optional_columns} - {*self.brought}
         return tuple(name for name in self.columns if name not in left)
 
     def fault(self, column: str, cell: Any) -> str | None:
@@ -114,6 +122,10 @@ class Task(ABC):
         if column not in self.answer_columns:
             return None if isinstance(cell, str) else f"{_shown(cell)} where a text is expected"
         return f"{_shown(cell)} where an answer is expected" if isinstance(cell, dict | bytes) else None
+
+    def faults(self, rows: Columns) -> Mapping[int, tuple[str, str]]:  # noqa: ARG002
+        """What is wrong with rows whose every cell is right by itself: index, column and a clause; nothing by default."""
+        return {}
 
     @abstractmethod
     def fit(self, rows: Dataset) -> Self:
@@ -137,6 +149,10 @@ class Task(ABC):
             RowError: for an answer that training did not have.
         """
 
+    def repairs(self, rows: Dataset) -> list[Remark]:  # noqa: ARG002
+        """What `read` puts right in these rows, so that it is no secret; nothing by default."""
+        return []
+
     def notes(self) -> list[str]:
         """Sentences for the report: how the fitted task reads what the files say."""
         return []
@@ -149,6 +165,10 @@ class Task(ABC):
     def strata(self, rows: Dataset) -> Sequence[Hashable]:
         """One value per row; a cut of the rows keeps the shares of these values."""
 
+    def together(self, rows: Dataset) -> Sequence[Hashable] | None:  # noqa: ARG002
+        """One value per row, such that rows of one value must not stand in two splits; None where all rows are free."""
+        return None
+
     @abstractmethod
     def head(self) -> tuple[Any, dict[str, Any]]:
         """The Auto class that answers, and the configuration of its head."""
@@ -157,7 +177,8 @@ class Task(ABC):
     def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
         """Features of rows, in columns, `input_ids` among them; with targets where the rows have answers.
 
-        Texts are cut at `tokenizer.model_max_length`.
+        Texts are cut at `tokenizer.model_max_length`, or make several features: then a column `row` says whose each is (the
+        index in `rows`, ascending; every row has one or more).
         """
 
     @abstractmethod
@@ -168,8 +189,8 @@ class Task(ABC):
     def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
         """The summed loss of a batch, and the summed weight that it averages over."""
 
-    def keep(self, outputs: Any) -> Tensor:
-        """Of a model's outputs for a batch what `decode` needs, rows first."""
+    def keep(self, outputs: Any, batch: Batch) -> Tensor:  # noqa: ARG002
+        """Of a model's outputs for a batch what `decode` needs, features first, of one width in all batches."""
         return outputs.logits.float()
 
     def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:  # noqa: ARG002
@@ -194,6 +215,10 @@ class Task(ABC):
 
     def details(self, answers: Sequence[Any], rows: Dataset) -> dict[str, Any]:  # noqa: ARG002
         """What stands behind the scores, for the report: per class, confusion matrix."""
+        return {}
+
+    def groups(self, rows: Dataset) -> Mapping[str, Sequence[str]]:  # noqa: ARG002
+        """Ways to sort rows, one name per row, whose scores the error analysis shows side by side; none by default."""
         return {}
 
     def mistakes(self, answers: Sequence[Any], rows: Dataset) -> list[Mistake]:

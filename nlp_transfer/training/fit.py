@@ -37,8 +37,8 @@ class Watch(Protocol):
         """Something happened that a person should know."""
         ...
 
-    def places(self, rows: list[int]) -> str:
-        """Where some training rows, by index, stand for a person."""
+    def places(self, features: list[int]) -> str:
+        """Where the training rows of some features, by index, stand for a person."""
         ...
 
 

@@ -1,5 +1,7 @@
 """Batches: every feature once per epoch, an order that follows from seed and epoch alone, and little padding."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from datasets import Dataset
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.data import batches
 from nlp_transfer.data.batches import Features, LengthBuckets, by_length
 from nlp_transfer.tasks.classification import Classification
 
@@ -170,3 +174,32 @@ def test_texts_are_cut_at_the_tokenizer_s_length_and_never_empty(task, tokenizer
 def test_rows_without_labels_make_batches_without_targets(task, tokenizer):
     features = Features.of(Dataset.from_dict({"text": ["good", "bad"]}), task, tokenizer)
     assert not features.fetch(np.array([0, 1])).targets
+
+
+def test_equal_rows_are_encoded_once(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    class Counting(Classification):
+        """Classification that tells when it encodes."""
+
+        def encode(self, rows, tokenizer):
+            calls.append(len(rows["text"]))
+            return super().encode(rows, tokenizer)
+
+    def encoded(text: str = "a text", length: int = 16, classes: tuple[str, ...] = ("a", "b")) -> list[list[int]]:
+        tokenizer = Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(length)
+        rows = Dataset.from_dict({"text": [text] * 3, "label": ["a"] * 3})
+        return Features.of(rows, Counting(classes=classes), tokenizer).columns["input_ids"][:]
+
+    assert encoded() == encoded()
+    assert calls == [3]
+    encoded("another")
+    encoded(length=8)
+    encoded(classes=("b", "a"))
+    assert calls == [3] * 4
+    encoded()
+    assert calls == [3] * 4
+    monkeypatch.setattr(batches, "REMEMBERED", 0)
+    encoded()
+    encoded()
+    assert calls == [3] * 5

@@ -77,7 +77,56 @@ class Malformed(NamedTuple):
     task: str = "classification"
 
 
+ASKED = {"question": "When?", "context": "It opens at nine, at nine sharp, in May.", "answers": ["May"]}
+
+
+def about(*rows):
+    """Good questions, then those of a case, each with an id of its own unless it brings one."""
+    every = [*([ASKED] * 6), *({**ASKED, **row} for row in rows)]
+    return {"rows.jsonl": "".join(json.dumps({"id": i, **row}) + "\n" for i, row in enumerate(every))}
+
+
+def answered(text, start):
+    return about({"answers": {"text": [text], "answer_start": [start]}})
+
+
+def article(*paragraphs):
+    return {"rows.json": json.dumps({"version": "v2.0", "data": [{"title": "x", "paragraphs": list(paragraphs)}]})}
+
+
+QA = {"words": ["--data", "rows.jsonl"], "task": "qa"}
+NESTED = {"words": ["--data", "rows.json"], "task": "qa"}
+
 MALFORMED = [
+    # questions
+    Malformed("answer_not_in_its_context", answered("ten", 3), ["rows.jsonl, line 7", '"ten" is not in'], **QA),
+    Malformed("answer_in_other_case", answered("may", 36), ["rows.jsonl, line 7", '"may" is not in'], **QA),
+    Malformed("offset_off_and_several", answered("at nine", 8), ["line 7", "character 8", "several others"], **QA),
+    Malformed("offset_after_the_text", answered("nine", 800), ["line 7", "character 800 (the text ends"], **QA),
+    Malformed("offset_negative", answered("nine", -1), ["line 7", "-1 is no place"], **QA),
+    Malformed("offset_no_number", answered("nine", "soon"), ["line 7", "soon is no place"], **QA),
+    Malformed("answer_without_text", answered(None, 3), ["line 7", "without a text"], **QA),
+    Malformed("answers_a_number", about({"answers": 5}), ["rows.jsonl", "answer"], **QA),
+    Malformed("empty_question", about({"question": " "}), ["line 7", 'column "question"', "empty"], **QA),
+    Malformed("empty_context", about({"context": ""}), ["line 7", 'column "context"', "empty"], **QA),
+    Malformed("question_a_list", about({"question": ["When?"]}), ["line 7", "text is expected"], **QA),
+    Malformed("id_twice", about({"id": 3}), ["line 7", 'column "id"', "the id 3 stands in an earlier row"], **QA),
+    Malformed("several_bad_questions", about({"question": ""}, {"id": 1}), ["2 lines are bad: 7, 8"], **QA),
+    Malformed("no_context_column", {"rows.csv": TRAIN}, ["rows.csv", "question"], task="qa"),
+    Malformed(
+        "nested_without_context",
+        article({"qas": [{"id": 1, "question": "Who?", "answers": []}]}),
+        ["row 1", "context"],
+        **NESTED,
+    ),
+    Malformed("nested_without_questions", article({"context": "x"}), ["rows.json"], **NESTED),
+    Malformed(
+        "nested_question_no_object",
+        article({"context": "x", "qas": ["Who?"]}),
+        ["row 1", "object is expected"],
+        **NESTED,
+    ),
+    Malformed("nested_without_articles", {"rows.json": '{"data": []}'}, ["rows.json holds no rows"], **NESTED),
     # files that cannot be read
     Malformed("missing", {}, ["rows.csv", "does not exist"]),
     Malformed("no_name", {"train.csv": TRAIN}, ["no data", "--data"], ["--data", ""]),

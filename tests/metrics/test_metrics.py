@@ -2,6 +2,7 @@
 
 import json
 import os
+import string
 import subprocess
 import sys
 
@@ -84,6 +85,41 @@ OF_NUMBERS = {
 EVERY = {**OF_LABELS, **OF_PROBABILITIES, **OF_SETS, **OF_RANKINGS, **OF_NUMBERS}
 
 
+def words_of(text):
+    """SQuAD's normalisation by its definition: lower case, no punctuation, no articles."""
+    kept = "".join(character for character in text.lower() if character not in string.punctuation)
+    return [word for word in kept.split() if word not in ("a", "an", "the")]
+
+
+def naive_f1(prediction, reference):
+    """Twice the words in common over all words, each counted as often as it stands there."""
+    predicted, true = words_of(prediction), words_of(reference)
+    left, common = list(true), 0
+    for word in predicted:
+        if word in left:
+            left.remove(word)
+            common += 1
+    return float(predicted == true) if not predicted or not true else 2 * common / (len(predicted) + len(true))
+
+
+def nearest_of(score):
+    """The mean over questions of the best score over the true answers; those that are no words do not count."""
+
+    def mean(predictions, references):
+        golds = [[text for text in texts if words_of(text)] or [""] for texts in references]
+        every = [max(score(p, gold) for gold in texts) for p, texts in zip(predictions, golds, strict=True)]
+        return sum(every) / len(every)
+
+    return mean
+
+
+OF_TEXTS = {
+    "exact_match": nearest_of(lambda p, r: float(words_of(p) == words_of(r))),
+    "answer_f1": nearest_of(naive_f1),
+}
+some_text = st.lists(st.sampled_from(["the", "An", "red", "red,", "Blue", "green.", "'s"]), max_size=4).map(" ".join)
+
+
 def example(name):
     generator = np.random.default_rng(len(name))
     if name in OF_NUMBERS:
@@ -92,6 +128,11 @@ def example(name):
         return generator.integers(0, 2, (40, 3)), generator.integers(0, 2, (40, 3))
     if name in OF_RANKINGS:
         return generator.random((40, 3)), generator.integers(0, 2, (40, 3))
+    if name in OF_TEXTS:
+        texts = np.array(["the red house", "red", "", "a blue, blue house"])
+        golds = np.empty(40, dtype=object)
+        golds[:] = [texts[generator.integers(0, 4, count)].tolist() for count in generator.integers(0, 3, 40)]
+        return texts[generator.integers(0, 4, 40)], golds
     references = generator.integers(0, 3, 40)
     if name in OF_PROBABILITIES:
         return generator.dirichlet([1, 1, 1], 40), references
@@ -99,7 +140,19 @@ def example(name):
 
 
 def test_every_metric_has_a_reference_here():
-    assert set(metrics.names()) == set(EVERY)
+    assert set(metrics.names()) == {*EVERY, *OF_TEXTS}
+
+
+@pytest.mark.parametrize("name", sorted(OF_TEXTS))
+def test_metric_of_texts_equals_its_definition(name):
+    @relaxed
+    @given(st.lists(st.tuples(some_text, st.lists(some_text, max_size=3)), min_size=1, max_size=8))
+    def check(pairs):
+        predictions, references = zip(*pairs, strict=True)
+        expected = OF_TEXTS[name](predictions, references)
+        assert metrics.function(name)(predictions, references) == pytest.approx(expected, abs=1e-12)
+
+    check()
 
 
 @pytest.mark.parametrize("name", sorted(OF_LABELS))
@@ -223,7 +276,9 @@ def test_loaded_metrics_need_neither_network_nor_a_writable_home(tmp_path):
         "rows = {'predictions': [0, 1, 1], 'references': [0, 1, 0]}\n"
         "shares = {**rows, 'predictions': [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]}\n"
         "sets = {'predictions': [[1, 0], [0, 1], [0, 1]], 'references': [[1, 0], [0, 1], [1, 0]]}\n"
-        "forms = {'expected_calibration_error': shares, 'ranking_average_precision': sets, 'subset_accuracy': sets,"
+        "texts = {'predictions': ['a cat', 'dog'], 'references': [['cat', 'x'], []]}\n"
+        "forms = {'exact_match': texts, 'answer_f1': texts,"
+        " 'expected_calibration_error': shares, 'ranking_average_precision': sets, 'subset_accuracy': sets,"
         " 'multi_label_micro_f1': sets, 'multi_label_macro_f1': sets}\n"
         "found = {n: metrics.load(n).compute(**forms.get(n, rows))[n] for n in metrics.names()}\n"
         "print(json.dumps(found))"
@@ -240,6 +295,7 @@ def test_loaded_metrics_need_neither_network_nor_a_writable_home(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == set(metrics.names())
+    assert found["exact_match"] == found["answer_f1"] == 0.5
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["expected_calibration_error"] == pytest.approx(1 / 3)
 

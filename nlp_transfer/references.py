@@ -1,0 +1,135 @@
+"""True answers to questions as files write them, and where they stand in their context."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FORMS = (
+    'expected a text, {"text": [...], "answer_start": [...]}, a list of {"text": ..., "answer_start": ...}, or nothing where '
+    "there is no answer"
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One true answer: its text, and the character of the context where it begins, if the file says so."""
+
+    text: str
+    start: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A true answer in its context."""
+
+    text: str
+    start: int
+    moved: bool = False
+    """Whether the file's offset was another."""
+    first: bool = False
+    """Whether the file has no offset, and the text stands there for the first of several times."""
+
+
+def read(cell: Any, start: Any = None) -> list[Reference]:
+    """The true answers in a cell; none where a question has no answer.
+
+    Args:
+        cell: a text, columns or a list of answers, or JSON of these; empty for none.
+        start: where the one text begins, from a cell beside it.
+
+    Raises:
+        ValueError: for anything else, with a clause that says what is wrong.
+    """
+    cell = _parsed(cell)
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        return []
+    if isinstance(cell, str):
+        return [_reference(cell, start)]
+    if isinstance(cell, dict) and set(cell) >= {"text"} and isinstance(cell["text"], list):
+        texts, starts = cell["text"], cell.get("answer_start")
+        starts = [None] * len(texts) if starts is None else starts
+        if not isinstance(starts, list) or len(starts) != len(texts):
+            raise ValueError(f"{len(texts)} answers, and not as many in answer_start")
+        return [_reference(text, begin) for text, begin in zip(texts, starts, strict=True)]
+    if isinstance(cell, dict):
+        cell = [cell]
+    if isinstance(cell, list):
+        every = [answer if isinstance(answer, dict) else {"text": answer} for answer in cell]
+        return [_reference(answer.get("text"), answer.get("answer_start")) for answer in every]
+    raise ValueError(f"{str(cell)[:40]} ({type(cell).__name__}) is no answer: {FORMS}")
+
+
+def offset(cell: Any) -> int | None:
+    """A character's number in a cell, which may be empty.
+
+    Raises:
+        ValueError: for what is no whole number, or below 0.
+    """
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell.strip()):
+        return None
+    try:
+        if isinstance(cell, bool) or float(cell) != int(float(cell)) or float(cell) < 0:
+            raise ValueError
+        return int(float(cell))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{str(cell)[:40]} is no place of a character: expected a whole number from 0") from None
+
+
+def found(reference: Reference, context: str) -> Found:
+    """Where an answer stands in its context. An offset that is off is put right where the text stands there only once.
+
+    Raises:
+        ValueError: with a clause that says why it cannot be told.
+    """
+    text, start = reference.text, reference.start
+    if start is not None and context.startswith(text, start):
+        return Found(text, start)
+    first = context.find(text)
+    if first < 0:
+        raise ValueError(f'the answer "{text[:60]}" is not in the context')
+    again = context.find(text, first + 1) >= 0
+    if start is None:
+        return Found(text, first, first=again)
+    if again:
+        outside = " (the text ends before)" if start >= len(context) else ""
+        raise ValueError(
+            f'the answer "{text[:60]}" does not begin at character {start}{outside}, but at several others: say at which'
+        )
+    return Found(text, first, moved=True)
+
+
+def every(rows: Mapping[str, Sequence[Any]]) -> list[list[Found] | str]:
+    """The true answers of each row where they stand in its context, or what is wrong with them.
+
+    Args:
+        rows: columns `context` and `answers`, and `answer_start` where the file has one.
+    """
+    starts = rows.get("answer_start") or [None] * len(rows["answers"])
+    answers: list[list[Found] | str] = []
+    for context, cell, start in zip(rows["context"], rows["answers"], starts, strict=True):
+        try:
+            answers.append([found(reference, context) for reference in read(cell, start)])
+        except ValueError as error:
+            answers.append(str(error))
+    return answers
+
+
+def _reference(text: Any, start: Any) -> Reference:
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"an answer without a text: {FORMS}")
+    begin, blanks = offset(start), len(text) - len(text.lstrip())
+    return Reference(text.strip(), None if begin is None else begin + blanks)
+
+
+def _parsed(cell: Any) -> Any:
+    """JSON in a cell of text, which is how CSV holds several answers."""
+    if isinstance(cell, str) and cell.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(cell)
+        except ValueError:
+            return cell
+    return None if isinstance(cell, float) and math.isnan(cell) else cell

@@ -1,0 +1,271 @@
+"""Question answering: a question and a context, whose answer is a piece of the context, or nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerBase
+
+from nlp_transfer import references, spans, windows
+from nlp_transfer.answers import normalised, text_scores
+from nlp_transfer.errors import RequestError, RowError
+from nlp_transfer.members import FITTED
+from nlp_transfer.spans import Answer
+from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column, pad
+from nlp_transfer.training.batch import Batch
+
+QUESTION_WORDS = re.compile(r"\b(who|whom|whose|what|when|where|why|how|which)\b", re.IGNORECASE)
+
+LENGTHS = ((1, "1 word"), (3, "2 to 3 words"), (7, "4 to 7 words"))
+"""Kinds of answers by their words; longer ones are of a kind of their own."""
+
+
+@dataclass(frozen=True)
+class QA(Task):
+    """A question about a context: its answer is a piece of the context; or there is none (SQuAD 1.1 and 2.0)."""
+
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "question": ("question", "query"),
+        "context": ("context", "passage", "paragraph", "document", "text", "body"),
+        "answers": ("answers", "answer", "answer_text"),
+        "answer_start": ("answer_start", "start", "offset"),
+        "id": ("id", "question_id", "qid"),
+    }
+    answer_columns: ClassVar[tuple[str, ...]] = ("answers",)
+    further_columns: ClassVar[tuple[str, ...]] = ("answer_start", "id")
+    primary: ClassVar[Primary] = Primary("f1")
+    pools: ClassVar[bool] = False
+    closed: ClassVar[bool] = False
+    pipeline_tag: ClassVar[str] = "question-answering"
+    sample: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "question": "When does it open?",
+            "context": "It opens at nine.",
+            "answers": "nine",
+            "answer_start": 12,
+            "id": 1,
+        },
+        {"question": "Who is the owner?", "context": "It opens at nine.", "answers": "", "answer_start": None, "id": 2},
+        {"question": "What is sold?", "context": "Bread is sold here.", "answers": "Bread", "answer_start": 0, "id": 3},
+    )
+
+    stride: int = 64
+    """Tokens of context that neighbouring windows share; at most half of what a window has room for."""
+    n_best: int = 20
+    """Starts and ends of a window that are paired, and pieces of a context whose probabilities are compared."""
+    max_answer_length: int = 30
+    """Tokens of an answer, at most."""
+
+    unanswerable: float = field(default=0.0, metadata=FITTED)
+    threshold: float = field(default=0.0, metadata=FITTED)
+
+    def __post_init__(self) -> None:
+        for name, least in (("stride", 0), ("n_best", 1), ("max_answer_length", 1)):
+            if getattr(self, name) < least:
+                raise RequestError(f"task.{name} is {getattr(self, name)}: expected {least} or more.")
+
+    def fault(self, column: str, cell: Any) -> str | None:
+        """As every task; and answers may be empty and have several forms."""
+        try:
+            if column == "answers":
+                references.read(cell)
+            elif column == "answer_start":
+                references.offset(cell)
+            elif column != "id" or not isinstance(cell, int):
+                return super().fault(column, cell)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def faults(self, rows: Columns) -> Mapping[int, tuple[str, str]]:
+        """Answers that are not where they should be, and ids that stand twice."""
+        wrong: dict[int, tuple[str, str]] = {}
+        if "answers" in rows:
+            for i, found in enumerate(references.every(rows)):
+                if isinstance(found, str):
+                    wrong[i] = ("answers", found)
+        seen: set[str] = set()
+        for i, name in enumerate(rows.get("id", ())):
+            if str(name) in seen:
+                wrong.setdefault(i, ("id", f"the id {name} stands in an earlier row too: every question has its own"))
+            seen.add(str(name))
+        return wrong
+
+    def fit(self, rows: Dataset) -> Self:
+        """Learn whether there are questions without an answer."""
+        without = sum(not references.read(cell) for cell in column(rows, "answers"))
+        if without == len(rows):
+            raise RequestError("no training question has an answer: expected some to learn from.")
+        return replace(self, unanswerable=without / len(rows))
+
+    def read(self, rows: Dataset) -> Dataset:
+        """Answers as the lists `text` and `answer_start`, every one where it stands."""
+        if "answers" not in rows.column_names:
+            return rows
+        answers = []
+        for i, found in enumerate(references.every(_cells(rows))):
+            if isinstance(found, str):
+                raise RowError(i, found)
+            answers.append({"text": [each.text for each in found], "answer_start": [each.start for each in found]})
+        gone = [name for name in ("answers", "answer_start") if name in rows.column_names]
+        return rows.remove_columns(gone).add_column("answers", answers)
+
+    def repairs(self, rows: Dataset) -> list[Remark]:
+        """Offsets that are off, and texts without one that stand in several places."""
+        if "answers" not in rows.column_names:
+            return []
+        every = [() if isinstance(found, str) else found for found in references.every(_cells(rows))]
+        moved = [i for i, found in enumerate(every) if any(each.moved for each in found)]
+        first = [i for i, found in enumerate(every) if any(each.first for each in found)]
+        remarks = []
+        if moved:
+            message = (
+                f"{len(moved)} of {len(rows):,} questions with an answer that begins elsewhere than answer_start says; it "
+                "stands in the context once, and was taken from there."
+            )
+            remarks.append(Remark("repaired_offsets", message, moved))
+        if first:
+            message = (
+                f"{len(first)} of {len(rows):,} questions with an answer that stands in the context several times and has no "
+                "answer_start; the first was taken."
+            )
+            remarks.append(Remark("ambiguous_answers", message, first))
+        return remarks
+
+    def notes(self) -> list[str]:
+        """Whether the model may give no answer."""
+        if not self.unanswerable:
+            return ["every training question has an answer, so every question is answered."]
+        share = f"{100 * self.unanswerable:.1f}"
+        return [f"{share} % of the training questions have no answer; when to give none is chosen on validation."]
+
+    def strata(self, rows: Dataset) -> Sequence[Hashable]:
+        """Whether there is an answer: a cut keeps the share."""
+        return [not references.read(answers) for answers in column(rows, "answers")]
+
+    def together(self, rows: Dataset) -> Sequence[Hashable] | None:
+        """The contexts: a model that has seen one must not be judged by it."""
+        return column(rows, "context")
+
+    def groups(self, rows: Dataset) -> Mapping[str, Sequence[str]]:
+        """By the question's first question word, and by the words of its shortest true answer."""
+        words = [QUESTION_WORDS.search(question) for question in column(rows, "question")]
+        return {
+            "question_word": [word[0].lower() if word else "other" for word in words],
+            "answer_length": [_length(answers["text"]) for answers in column(rows, "answers")],
+        }
+
+    def head(self) -> tuple[Any, dict[str, Any]]:
+        """A score as start and one as end of the answer, for every token."""
+        return AutoModelForQuestionAnswering, {"num_labels": 2}
+
+    def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
+        """Windows over each context, as `windows.encoded` makes them; with `start` and `end` of the first true answer."""
+        found = windows.encoded(column(rows, "question"), column(rows, "context"), tokenizer, self.stride)
+        if "answers" in rows:
+            first = [
+                (answers["answer_start"][0], answers["answer_start"][0] + len(answers["text"][0]))
+                if answers["text"]
+                else None
+                for answers in column(rows, "answers")
+            ]
+            found |= windows.targets(found, first)
+        return found
+
+    def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:
+        """Token ids, their types and mask (windows, tokens); which tokens are context, and the right ones."""
+        ids, mask = pad(features["input_ids"], tokenizer.pad_token_id)
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if "token_type_ids" in features:
+            inputs["token_type_ids"] = pad(features["token_type_ids"], 0)[0]
+        first = torch.tensor(features["first"])
+        count = torch.tensor([len(starts) for starts in features["starts"]])
+        targets = {name: torch.tensor(features[name]) for name in ("null", "start", "end") if name in features}
+        return Batch(inputs, {**targets, "context": spans.allowed(first, count, ids.shape[1])})
+
+    def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
+        """Cross entropy of start and of end over the tokens of the context and that for no answer, their mean."""
+        targets = batch.targets
+        loss = spans.span_loss(outputs, targets["context"], targets["null"], targets["start"], targets["end"])
+        return loss, float(len(targets["null"]))
+
+    def keep(self, outputs: Any, batch: Batch) -> Tensor:
+        """The best starts and ends of each window, as `spans.kept` gives them."""
+        return spans.kept(outputs, batch.targets["context"], batch.targets["null"], self.n_best)
+
+    def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:
+        """The task with the threshold of no answer that gives the best F1, where training had unanswerable questions."""
+        if not self.unanswerable:
+            return self
+        answers, golds = self.decode(outputs, features, rows), _golds(rows)
+        best = text_scores([answer.spans[0].text if answer.spans else "" for answer in answers], golds)[1]
+        silent = text_scores([""] * len(answers), golds)[1]
+        scores = np.array([answer.no_answer_score for answer in answers])
+        return replace(self, threshold=spans.best_threshold(best, silent, scores))
+
+    def decode(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> list[Any]:
+        """The best span over all windows of each question, or none where its score is over the threshold.
+
+        Probabilities are a softmax over the scores of the `n_best` spans, and of no answer where training had such questions.
+        """
+        contexts = column(rows, "context")
+        found = spans.best_spans(outputs, features, len(contexts), self.n_best, self.max_answer_length)
+        return spans.answers(found, contexts, self.threshold if self.unanswerable else None)
+
+    def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
+        """Exact match, F1, and whether there is an answer at all (rows,)."""
+        golds = _golds(rows)
+        exact, f1 = text_scores([answer.text for answer in answers], golds)
+        return {"exact_match": exact, "f1": f1, "answerable": np.array([bool(texts) for texts in golds])}
+
+    def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Exact match and F1, 0 to 1; where there are both kinds of questions, also of the answerable and the others alone."""
+        exact, f1, answerable = (judged[name] for name in ("exact_match", "f1", "answerable"))
+        scores = {"exact_match": float(exact.mean()), "f1": float(f1.mean())}
+        if answerable.any() and not answerable.all():
+            scores["answerable_exact_match"] = float(exact[answerable].mean())
+            scores["answerable_f1"] = float(f1[answerable].mean())
+            # of no answer exact match and F1 are one
+            scores["unanswerable_accuracy"] = float(exact[~answerable].mean())
+        return scores
+
+    def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
+        """How many questions have an answer, how many were given one, and from which score on none is given."""
+        answerable = sum(bool(texts) for texts in _golds(rows))
+        answered = sum(bool(answer.text) for answer in answers)
+        counts = {"questions": len(answers), "answerable": answerable, "answered": answered}
+        return {**counts, "no_answer_threshold": self.threshold if self.unanswerable else None}
+
+    def mistakes(self, answers: Sequence[Answer], rows: Dataset) -> list[Mistake]:
+        """The questions whose answer is none of the true ones, word for word."""
+        golds = _golds(rows)
+        exact = text_scores([answer.text for answer in answers], golds)[0]
+        return [
+            Mistake(i, list(dict.fromkeys(golds[i])), answers[i].text, answers[i].probability)
+            for i in np.flatnonzero(exact == 0).tolist()
+        ]
+
+
+def _cells(rows: Dataset) -> Columns:
+    """The columns that say where answers are, read whole."""
+    return {name: column(rows, name) for name in ("context", "answers", "answer_start") if name in rows.column_names}
+
+
+def _golds(rows: Dataset) -> list[list[str]]:
+    """The texts of each question's true answers."""
+    return [answers["text"] for answers in column(rows, "answers")]
+
+
+def _length(texts: Sequence[str]) -> str:
+    """Of what kind an answer is by its words."""
+    if not texts:
+        return "no answer"
+    words = min(len(normalised(text).split()) for text in texts)
+    return next((name for most, name in LENGTHS if words <= most), f"more than {LENGTHS[-1][0]} words")

@@ -1,0 +1,150 @@
+"""Windows: a question and as much of its context as a model reads at once, as many as the context needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from nlp_transfer.errors import RequestError
+
+TEMPLATE = "Question: {question}\nContext:\n"
+"""What stands before the context where a tokenizer has no separator; an end token stands behind it."""
+
+QUESTION = 64
+"""Tokens of a question that are read, or half a window if that is less (Devlin et al. 2019 read 64)."""
+
+ROOM = 8
+"""Tokens of context that a window must have room for, whatever the question."""
+
+
+def encoded(
+    questions: Sequence[str], contexts: Sequence[str], tokenizer: PreTrainedTokenizerBase, stride: int
+) -> dict[str, list[Any]]:
+    """The windows of some questions, in columns.
+
+    Args:
+        questions: any texts.
+        contexts: one per question.
+        tokenizer: fast; its `model_max_length` is the length of a window.
+        stride: tokens of context that a window shares with the one before; at most half of what it has room for.
+
+    Returns:
+        `input_ids`; `token_type_ids` where the tokenizer gives them; `row`, whose window it is; `cut`, whether the question
+        was; `null`, the token that stands for "no answer"; `first`, the first token of the context; `starts` and `ends`, the
+        characters of the context where each of its tokens begins and ends.
+
+    Raises:
+        RequestError: for a tokenizer without offsets, or a window that is too small.
+    """
+    if not tokenizer.is_fast:
+        raise RequestError(
+            "the tokenizer of this backbone does not say where its tokens stand in a text: take another."
+        )
+    length, end = tokenizer.model_max_length, _end(tokenizer)
+    around = len(tokenizer(_prompt("", tokenizer), "")["input_ids"]) + len(end)
+    longest = min(QUESTION, length // 2 - around)
+    room = length - around - longest
+    if longest < 1 or room < ROOM:
+        raise RequestError(
+            f"data.max_length is {length}, which leaves no room for a question and its context: expected "
+            f"{max(2 * ROOM, 2 * around + 2)} or more."
+        )
+    questions, cut = _cut([question.lstrip() for question in questions], tokenizer, longest)
+    types = "token_type_ids" in tokenizer.model_input_names
+    batch = tokenizer(
+        [_prompt(question, tokenizer) for question in questions],
+        list(contexts),
+        truncation="only_second",
+        max_length=length - len(end),
+        stride=min(stride, room // 2),
+        return_overflowing_tokens=True,
+        return_attention_mask=False,
+    )
+    columns: dict[str, list[Any]] = {"row": list(batch["overflow_to_sample_mapping"])}
+    columns["cut"] = [cut[row] for row in columns["row"]]
+    columns["input_ids"] = [[*ids, *end] for ids in batch["input_ids"]]
+    if types:
+        columns["token_type_ids"] = [[*ids, *ids[-1:] * len(end)] for ids in batch["token_type_ids"]]
+    columns["null"] = [_null(ids, tokenizer) for ids in columns["input_ids"]]
+    texts = [contexts[row] for row in columns["row"]]
+    found = zip(*map(_context, batch.encodings or [], texts), strict=True)
+    columns["first"], columns["starts"], columns["ends"] = map(list, found)
+    return columns
+
+
+def targets(windows: dict[str, list[Any]], answers: Sequence[tuple[int, int] | None]) -> dict[str, list[int]]:
+    """The tokens where the answer of each window's row begins and ends; both `null` where the window does not hold it all.
+
+    Args:
+        windows: as `encoded` gave them.
+        answers: characters of each row's answer, from and to; None where it has none.
+    """
+    found: dict[str, list[int]] = {"start": [], "end": []}
+    columns = (windows[name] for name in ("row", "null", "first", "starts", "ends"))
+    for row, null, first, starts, ends in zip(*columns, strict=True):
+        answer, start, end = answers[row], null, null
+        if answer is not None and len(starts) and starts[0] <= answer[0] and answer[1] <= ends[-1]:
+            start = first + int(np.searchsorted(starts, answer[0], side="right")) - 1
+            end = first + int(np.searchsorted(ends, answer[1], side="left"))
+            # an answer of characters that are in no token
+            start, end = (start, end) if start <= end else (null, null)
+        found["start"].append(start)
+        found["end"].append(end)
+    return found
+
+
+def separates(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer has tokens of its own around and between two texts."""
+    return tokenizer.sep_token_id is not None and tokenizer.cls_token_id is not None
+
+
+def _prompt(question: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    return question if separates(tokenizer) else TEMPLATE.format(question=question)
+
+
+def _end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What stands behind a context: a model that reads from left to right knows only there that there is no answer."""
+    if separates(tokenizer):
+        return []
+    return [tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id]
+
+
+def _null(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
+    return ids.index(tokenizer.cls_token_id) if separates(tokenizer) else len(ids) - 1
+
+
+def _cut(questions: list[str], tokenizer: PreTrainedTokenizerBase, longest: int) -> tuple[list[str], list[bool]]:
+    """Questions of at most so many tokens, and which of them were longer."""
+    batch = tokenizer(
+        questions, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, truncation=False
+    )
+    kept = [
+        question if len(offsets) <= longest else question[: offsets[longest - 1][1]]
+        for question, offsets in zip(questions, batch["offset_mapping"], strict=True)
+    ]
+    return kept, [len(offsets) > longest for offsets in batch["offset_mapping"]]
+
+
+def _context(encoding: Any, text: str) -> tuple[int, np.ndarray, np.ndarray]:
+    """Of a window the first token of the context, and where each of its tokens begins and ends, without white space."""
+    inside = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
+    first, count = (int(inside.argmax()), int(inside.sum())) if inside.any() else (len(inside), 0)
+    starts, ends = [], []
+    for start, end in encoding.offsets[first : first + count]:
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+        starts.append(start)
+        ends.append(end)
+    # a token of white space begins where the next one does, and ends where the one before it does
+    for i in range(count - 2, -1, -1):
+        if starts[i] == ends[i]:
+            starts[i] = starts[i + 1]
+    for i in range(1, count):
+        if text[ends[i] - 1 : ends[i]].isspace():
+            ends[i] = ends[i - 1]
+    return first, np.array(starts, dtype=np.int32), np.array(ends, dtype=np.int32)

@@ -1,0 +1,120 @@
+"""Windows: they hold all of a context, whatever its length, and lead back to its characters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.errors import RequestError
+from nlp_transfer.windows import QUESTION, encoded, separates, targets
+from tests.matrix import tokenizer as of_characters
+
+CONTEXT = "The ferry sails at nine, 10 and 11. Über all else it carries sheep - and a few people who like sheep. " * 4
+QUESTIONS = ["When does it sail?", " what? ", "Who likes sheep? " * 30]
+CONTEXTS = [CONTEXT, "Short.", CONTEXT + " Tea is served."]
+
+
+@pytest.fixture(params=["characters", "tiny_bert", "tiny_gpt2"])
+def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
+    """Tokenizers with separators and without."""
+    if request.param == "characters":
+        return of_characters()
+    folder: Path = request.getfixturevalue(request.param)
+    return Backbone.find(ModelSettings(str(folder))).tokenizer(64)
+
+
+def test_windows_hold_every_token_of_the_context_and_share_what_they_should(tokenizer: PreTrainedTokenizerBase) -> None:
+    windows = encoded(QUESTIONS, CONTEXTS, tokenizer, stride=8)
+    assert windows["row"] == sorted(windows["row"])
+    assert max(map(len, windows["input_ids"])) <= 64
+    for row, context in enumerate(CONTEXTS):
+        whole = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
+        mine = [i for i, other in enumerate(windows["row"]) if other == row]
+        ids: list[int] = []
+        for i in mine:
+            first, count = windows["first"][i], len(windows["starts"][i])
+            inside = windows["input_ids"][i][first : first + count]
+            shared = 0 if i == mine[0] else 8
+            assert inside[:shared] == ids[len(ids) - shared :]
+            ids += inside[shared:]
+        assert ids == whole["input_ids"]
+        pairs = zip(whole["offset_mapping"], windows["starts"][mine[0]], windows["ends"][mine[0]], strict=False)
+        for (begins, ends), start, end in pairs:
+            if text := context[begins:ends].strip():
+                assert context[start:end] == text
+            else:  # of white space: with its neighbour it is the neighbour, alone it is nothing
+                assert start >= end
+    assert len(mine) > 3
+
+
+def test_what_stands_for_no_answer(tokenizer: PreTrainedTokenizerBase) -> None:
+    windows = encoded(QUESTIONS, CONTEXTS, tokenizer, stride=8)
+    for ids, null in zip(windows["input_ids"], windows["null"], strict=True):
+        # from left to right, only the last token knows that there is no answer
+        assert null == (0 if separates(tokenizer) else len(ids) - 1)
+        assert ids[null] == (tokenizer.cls_token_id if separates(tokenizer) else tokenizer.eos_token_id)
+
+
+def test_a_long_question_is_cut_and_a_short_one_is_whole(tokenizer: PreTrainedTokenizerBase) -> None:
+    windows = encoded(QUESTIONS, CONTEXTS, tokenizer, stride=8)
+    assert {row for row, cut in zip(windows["row"], windows["cut"], strict=True) if cut} == {2}
+    text = tokenizer.decode(windows["input_ids"][0][: windows["first"][0]])
+    assert "when does it sail?" in text.lower() or separates(tokenizer)
+    tokenizer.model_max_length = 512
+    whole = encoded(QUESTIONS[2:], CONTEXTS[2:], tokenizer, stride=8)
+    around = encoded([""], ["x"], tokenizer, stride=8)["first"][0]
+    assert abs(whole["first"][0] - around - QUESTION) <= 1
+
+
+def test_targets_lead_back_to_the_answer_or_to_nothing(tokenizer: PreTrainedTokenizerBase) -> None:
+    windows = encoded(QUESTIONS, CONTEXTS, tokenizer, stride=16)
+    spans = [(CONTEXT.index("nine"), CONTEXT.index("nine") + 4), None, (len(CONTEXT) + 1, len(CONTEXT) + 4)]
+    found = targets(windows, spans)
+    hits = [0, 0, 0]
+    for i, row in enumerate(windows["row"]):
+        start, end, null = found["start"][i], found["end"][i], windows["null"][i]
+        if start == null:
+            assert end == null
+            continue
+        first = windows["first"][i]
+        begins, ends = int(windows["starts"][i][start - first]), int(windows["ends"][i][end - first])
+        assert CONTEXTS[row][begins:ends].strip() == CONTEXTS[row][slice(*spans[row])]
+        hits[row] += 1
+    assert hits[0] >= 1
+    assert hits[1] == 0
+    assert hits[2] >= 1
+
+
+def test_an_answer_that_a_window_cuts_is_no_target_of_it() -> None:
+    tokenizer = of_characters()
+    windows = encoded(["who?"], ["abcdefghij" * 20], tokenizer, stride=0)
+    begins = int(windows["starts"][1][0])
+    found = targets(windows, [(begins - 2, begins + 2)])
+    assert found["start"] == found["end"] == windows["null"]
+
+
+def test_a_context_without_tokens_has_a_window_without_any(tokenizer: PreTrainedTokenizerBase) -> None:
+    windows = encoded(["what?"], ["\u200b"], tokenizer, stride=8)
+    assert windows["row"] == [0]
+    assert len(windows["starts"][0]) == len(windows["ends"][0]) <= 3
+
+
+@pytest.mark.parametrize("length", [5, 8, 12])
+def test_a_window_that_is_too_small_is_refused(length: int) -> None:
+    tokenizer = of_characters()
+    tokenizer.model_max_length = length
+    with pytest.raises(RequestError, match=f"data.max_length is {length}, .* expected 16 or more"):
+        encoded(["what?"], ["text"], tokenizer, stride=8)
+
+
+@pytest.mark.parametrize("length", [16, 17, 30])
+def test_a_small_window_works_whatever_the_stride(length: int) -> None:
+    tokenizer = of_characters()
+    tokenizer.model_max_length = length
+    windows = encoded(["what is it that is so long?"], ["some-text-that-needs-windows"], tokenizer, stride=1000)
+    covered = np.unique(np.concatenate(windows["starts"]))
+    assert covered.tolist() == list(range(28))
