@@ -43,7 +43,7 @@ UNSUPPORTED: dict[tuple[str, str], str] = {
     ("freeze", "albert"): "runs the same block as every layer",
     ("adapter layers=(1,)", "albert"): "runs the same block as every layer",
 }
-"""Cells that are refused, by method and family, pooling or task, and what the refusal says; `docs/methods.md` has the same table."""
+"""Cells that are refused, by method and family, pooling or task, and what is said; `docs/methods.md` has the same table."""
 
 
 @dataclass(frozen=True)

@@ -165,8 +165,8 @@ def test_samples_are_ours_and_balanced_and_do_not_leak() -> None:
     from nlp_transfer.data.files import read
 
     least = {"classification": 400, "sentiment": 400, "sentence_pairs": 150, "multi_label": 200, "regression": 200}
-    assert set(samples.names()) == set(least)
-    for name in samples.names():
+    assert set(samples.names()) == {*least, "qa"}  # whose rows are nested, and have a test of their own
+    for name in least:
         splits = {path.stem: read(path) for path in samples.path(name).glob("*.csv")}
         assert splits.keys() == {"train", "validation", "test"}
         assert sum(len(table) for table in splits.values()) >= least[name]

@@ -170,7 +170,7 @@ def checked(
             if place not in bad and (reason := fault(cell)):
                 bad[place] = f', column "{column}": {reason}'
     kept = [i for i, place in enumerate(table.places) if place not in bad]
-    found = task.faults({name: [table.columns[column][i] for i in kept] for name, column in chosen.items()})
+    found = task.faults({name: [cells[name][i] for i in kept] for name in chosen})
     if found:
         bad |= {table.places[kept[i]]: f', column "{chosen[name]}": {reason}' for i, (name, reason) in found.items()}
         kept = [i for row, i in enumerate(kept) if row not in found]

@@ -122,7 +122,7 @@ MALFORMED = [
     Malformed("nested_without_questions", article({"context": "x"}), ["rows.json"], **NESTED),
     Malformed(
         "nested_question_no_object",
-        article({"context": "x", "qas": ["Who?"]}),
+        article({"context": "x", "qas": ["Who?", {"id": "1", "question": "Who?"}]}),
         ["row 1", "object is expected"],
         **NESTED,
     ),

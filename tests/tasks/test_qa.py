@@ -386,7 +386,7 @@ def test_the_head_alone_trains_as_the_whole_model_does(tiny: Path, tmp_path: Pat
             model, used = Once(nullcontext, tmp_path).through(model, features, EVERY_BLOCK, lambda _: None)
             assert isinstance(used["train"], StoredFeatures)
         plan = LengthBuckets(used["train"].lengths, settings.batch_size, 1, seed=0)
-        groups = Head().parameter_groups(model, settings)
+        groups = Head().parameter_groups(model, (), settings)
         loop = Loop(model, groups, plan, used["train"].fetch, data.task.loss, settings, accelerator("fp32"))
         losses = [float(step.loss) for step in loop]
         found.append((losses, outputs_of(model, used["validation"], 16)))
