@@ -122,7 +122,7 @@ MALFORMED = [
     Malformed("nested_without_questions", article({"context": "x"}), ["rows.json"], **NESTED),
     Malformed(
         "nested_question_no_object",
-        article({"context": "x", "qas": ["Who?", {"id": "1", "question": "Who?"}]}),
+        article({"context": "x", "qas": ["Who?", {"question": "Who?", "answers": [{"text": "x", "answer_start": 0}]}]}),
         ["row 1", "object is expected"],
         **NESTED,
     ),
