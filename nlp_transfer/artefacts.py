@@ -33,6 +33,8 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, revision:
         arguments["save_embedding_layers"] = False
         for config in model.peft_config.values():
             config.revision = revision
+        # peft would add a card whose every line is still to be filled in; the run has one of its own
+        model.create_or_update_model_card = lambda *_: None  # type: ignore[method-assign]
     with quiet():
         model.save_pretrained(folder, **arguments)
         tokenizer.save_pretrained(folder)

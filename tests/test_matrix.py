@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
 from nlp_transfer import artefacts, methods, samples, tasks
-from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.backbone import Backbone, LoadedModel, ModelSettings
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import Data, load
@@ -73,6 +73,13 @@ def found_backbone(settings: ModelSettings) -> Backbone:
     return Backbone.find(settings)
 
 
+@cache
+def under_head(folder: Path, task: str, sample: str, pooling: str) -> LoadedModel:
+    set_seed(0)
+    backbone = found_backbone(ModelSettings(str(folder)))
+    return load_with_head(backbone, *data(task, sample).task.head(), pooling, dropout=0.0)
+
+
 @dataclass
 class Made:
     """A cell's parts."""
@@ -93,8 +100,8 @@ class Made:
         backbone = found_backbone(settings)
         recipe = Recipe(tasks.find(cell.task)(), DataSettings("rows.csv"), settings, method, head=head)
         recipe = recipe.resolved(backbone, torch.device("cpu"))
+        loaded = copy.deepcopy(under_head(folder, cell.task, cell.sample, recipe.head.pooling))
         set_seed(0)
-        loaded = load_with_head(backbone, *found.task.head(), recipe.head.pooling, dropout=0.0)
         top = cell.settings.get("top", 0) if cell.reason is None else 0
         whole = block_names(loaded.model)[-top:] if top else []
         model = method.apply(loaded.model, loaded.head)

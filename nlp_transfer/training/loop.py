@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from nlp_transfer.training.batch import Batch
-from nlp_transfer.training.optimizer import AdamW
+from nlp_transfer.training.optimizer import adamw
 from nlp_transfer.training.settings import TrainSettings
 
 Indices = np.ndarray
@@ -93,7 +93,7 @@ class Loop:
     def __post_init__(self) -> None:
         per_epoch = self.plan.steps_per_epoch
         self.total = self.settings.max_steps or math.ceil(self.settings.epochs * per_epoch)
-        optimizer = AdamW(self.groups)
+        optimizer = adamw(self.groups)
         warmup = math.ceil(self.settings.warmup * self.total)
         self.schedule = get_scheduler(self.settings.schedule, optimizer, warmup, self.total)
         self.model, self.optimizer = self.accelerator.prepare(self.model, optimizer)

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class AdamW(torch.optim.AdamW):
-    """AdamW (Loshchilov 2019) whose groups may have a `pull`: decay towards the weights that the optimiser was made with.
+def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
+    """AdamW (Loshchilov 2019) whose groups may have a `pull`: decay towards the weights that it was made with.
 
     After every step such a group's weights w go on to w + lr * pull * (w0 - w): weight decay as AdamW has it, apart from
-    the gradient, with w0 in place of zero.
+    the gradient, with w0 in place of zero. What has no gradient stays.
     """
+    # fused: all tensors of a group in one kernel, on CPU, CUDA and MPS alike
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    pulled = [parameter for group in groups if group.get("pull") for parameter in group["params"]]
+    starts: dict[nn.Parameter, Tensor] = {parameter: parameter.detach().clone() for parameter in pulled}
 
-    def __init__(self, groups: list[dict[str, Any]]) -> None:
-        # fused: all tensors of a group in one kernel, on CPU, CUDA and MPS alike
-        super().__init__(groups, fused=True)
-        pulled = (parameter for group in self.param_groups if group.get("pull") for parameter in group["params"])
-        self.starts: dict[nn.Parameter, Tensor] = {parameter: parameter.detach().clone() for parameter in pulled}
+    def pull(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group in optimizer.param_groups:
+            moved = [parameter for parameter in group["params"] if group.get("pull") and parameter.grad is not None]
+            if not moved:
+                continue
+            for parameter in moved:
+                # the model may have been moved to its device since
+                starts[parameter] = starts[parameter].to(parameter.device)
+            weights = [parameter.detach() for parameter in moved]
+            torch._foreach_lerp_(weights, [starts[one] for one in moved], min(1.0, group["lr"] * group["pull"]))
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step, then the pull on what has just learned."""
-        loss = super().step(closure)
-        for group in self.param_groups:
-            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if group.get("pull") and moved:
-                weights = [parameter.detach() for parameter in moved]
-                torch._foreach_lerp_(
-                    weights, [self._start(one) for one in moved], min(1.0, group["lr"] * group["pull"])
-                )
-        return loss
-
-    def _start(self, parameter: nn.Parameter) -> Tensor:
-        start = self.starts[parameter]
-        if start.device != parameter.device:  # the model was moved after the optimiser had been made
-            start = self.starts[parameter] = start.to(parameter.device)
-        return start
+    if pulled:
+        # a hook, since a class with a step of its own would run the hooks of others twice
+        optimizer.register_step_post_hook(pull)
+    return optimizer

@@ -16,7 +16,7 @@ from nlp_transfer.architectures import blocks, embeddings
 from nlp_transfer.methods.full import Full
 from nlp_transfer.training.checkpoints import Checkpoints
 from nlp_transfer.training.loop import Loop
-from nlp_transfer.training.optimizer import AdamW
+from nlp_transfer.training.optimizer import adamw
 from nlp_transfer.training.precision import accelerator
 from nlp_transfer.training.settings import TrainSettings
 from tests.families import tiny
@@ -165,7 +165,7 @@ def test_the_pull_is_weight_decay_towards_the_first_weights() -> None:
     torch.manual_seed(0)
     start = torch.randn(3, 4)
     pulled, plain = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    ours = AdamW([{"params": [pulled], "lr": 0.1, "weight_decay": 0.0, "pull": 3.0}])
+    ours = adamw([{"params": [pulled], "lr": 0.1, "weight_decay": 0.0, "pull": 3.0}])
     theirs = torch.optim.AdamW([plain], lr=0.1, weight_decay=0.0)
     for step in range(5):
         gradient = torch.randn(3, 4, generator=torch.Generator().manual_seed(step))
@@ -207,3 +207,13 @@ def test_settings_that_no_model_could_have_are_refused(settings: dict, message: 
 def test_more_blocks_than_there_are_cannot_begin_anew() -> None:
     with pytest.raises(RequestError, match=r"method.reinitialize is 3: the model has 2 blocks"):
         Full(reinitialize=3).apply(tiny("bert"), HEAD)
+
+
+def test_hooks_of_others_run_once_a_step() -> None:
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # torch wraps the step of a class when it is first used
+    weight = torch.nn.Parameter(torch.zeros(3))
+    optimizer, seen = adamw([{"params": [weight], "lr": 0.1, "pull": 1.0}]), []
+    optimizer.register_step_pre_hook(lambda *_: seen.append(1))
+    weight.grad = torch.ones(3)
+    optimizer.step()
+    assert seen == [1]
