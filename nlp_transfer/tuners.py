@@ -20,9 +20,9 @@ from nlp_transfer.quiet import quiet
 TASK_TYPES = {
     TaskType.SEQ_CLS: modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     TaskType.TOKEN_CLS: modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
-    TaskType.QUESTION_ANS: modeling_auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
 }
-"""What PEFT calls a task, by the classes of transformers that do it."""
+"""What PEFT calls a task, by the classes of transformers that do it; but for question answering, where PEFT's class takes the
+token types, which tell question and context apart, and does not hand them on."""
 
 
 def wrapped(model: nn.Module, config: Any, head: Sequence[str], top: int = 0) -> PeftModel:

@@ -15,16 +15,16 @@ from nlp_transfer import methods, tasks
 from tests.families import FAMILIES, tiny
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "lora": [{"variant": "rslora"}, {"variant": "dora"}, {"variant": "pissa"}],
     "adapter": [{"placement": "houlsby"}, {"placement": "parallel", "scale": "learned"}, {"layers": (1,)}],
-    "freeze": [{"lowest": 0}, {"blocks": (1,)}],
+    "freeze": [{"blocks": (1,)}],
 }
 """Settings, besides the defaults, under which a method is another thing to an architecture."""
 
 FURTHER: dict[str, list[dict[str, Any]]] = {
     "full": [{"layer_decay": 0.8, "pull": 1.0}, {"reinitialize": 1}],
-    "lora": [{"top": 1, "plus": 4.0}],
+    "lora": [{"variant": "rslora"}, {"variant": "dora"}, {"variant": "pissa"}, {"top": 1, "plus": 4.0}],
     "adapter": [{"top": 1}],
+    "freeze": [{"lowest": 0}],
     "peft": [{"tuner": "IA3"}],
     "prefix": [{"projection": 8}],
 }

@@ -363,7 +363,11 @@ LAUNCHERS = {
 
 @pytest.mark.parametrize(
     ("recipe", "launcher", "processes"),
-    [("sentiment", "accelerate", 1), ("classification", "torchrun", 2), ("question_answering", "torchrun", 2)],
+    [
+        ("sentiment", "accelerate", 1),
+        ("classification", "torchrun", 2),
+        pytest.param("question_answering", "torchrun", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_recipes_run_unchanged_under_launchers(
     recipe: str, launcher: str, processes: int, tiny_bert: Path, tmp_path: Path

@@ -56,7 +56,7 @@ def test_adapters_are_not_merged_and_nothing_is_written(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("method", ["head", "lora"])
+@pytest.mark.parametrize("method", ["head", pytest.param("lora", marks=pytest.mark.slow)])
 def test_a_pooled_run_gets_its_architectures_own_head(
     method: str, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

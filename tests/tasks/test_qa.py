@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import set_seed
+import torch
+from transformers import AutoModelForQuestionAnswering, set_seed
 
 from nlp_transfer import cli, fine_tune, load_run, samples
 from nlp_transfer.answers import text_scores
@@ -27,6 +28,7 @@ from nlp_transfer.exporting import merged, transformers
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.methods.head import Head
+from nlp_transfer.methods.lora import LoRA
 from nlp_transfer.report import without_texts
 from nlp_transfer.spans import Answer
 from nlp_transfer.tasks import from_json
@@ -34,6 +36,7 @@ from nlp_transfer.tasks.qa import QA
 from nlp_transfer.training.loop import Loop
 from nlp_transfer.training.precision import accelerator
 from nlp_transfer.training.settings import TrainSettings
+from tests.families import batch
 from tests.families import tiny as tiny_family
 from tests.matrix import tokenizer
 
@@ -392,3 +395,16 @@ def test_the_head_alone_trains_as_the_whole_model_does(tiny: Path, tmp_path: Pat
         found.append((losses, outputs_of(model, used["validation"], 16)))
     np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-5)
     np.testing.assert_allclose(found[0][1][:, -1], found[1][1][:, -1], atol=1e-5)
+
+
+def test_a_tuner_hands_the_token_types_on() -> None:
+    """They tell BERT question and context apart; PEFT's own class for question answering takes them and keeps them."""
+    model = (
+        LoRA()
+        .apply(tiny_family("bert", AutoModelForQuestionAnswering), ["qa_outputs.weight", "qa_outputs.bias"])
+        .eval()
+    )
+    rows = batch()
+    with torch.no_grad():
+        types = {"token_type_ids": torch.ones_like(rows["input_ids"])}
+        assert not torch.allclose(model(**rows).start_logits, model(**rows, **types).start_logits, atol=1e-3)
