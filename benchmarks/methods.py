@@ -27,6 +27,7 @@ MEASURED: dict[str, dict[str, Any]] = {
     "full": {"name": "full"},
     "lora": {"name": "lora"},
     "adapter-pfeiffer": {"name": "adapter", "placement": "pfeiffer"},
+    "adapter-pfeiffer-wide": {"name": "adapter", "placement": "pfeiffer", "reduction_factor": 4.0},
     "adapter-houlsby": {"name": "adapter", "placement": "houlsby"},
     "freeze": {"name": "freeze"},
     "head": {"name": "head"},
@@ -50,7 +51,7 @@ class Case:
 CASES = {
     "trec": Case("trec", 3),
     "sst2-5000": Case("sst2", 3, limit=5000, validation=1000),
-    "trec-gpt": Case("trec", 3, model=GPT, rate_factor=2.0),
+    "trec-gpt": Case("trec", 3, model=GPT, rate_factor=5.0),
 }
 
 
