@@ -51,7 +51,7 @@ class Case:
 CASES = {
     "trec": Case("trec", 3),
     "sst2-5000": Case("sst2", 3, limit=5000, validation=1000),
-    "trec-gpt": Case("trec", 3, model=GPT, rate_factor=5.0),
+    "trec-gpt": Case("trec", 3, model=GPT, rate_factor=2.0),
 }
 
 
