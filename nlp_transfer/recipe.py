@@ -125,10 +125,10 @@ class Recipe:
             )
         longest = backbone.max_length(cap=False) - self.method.virtual_tokens
         if longest < (self.data.max_length or 1):
-            before = f" {self.method.virtual_tokens} of them before the text" if self.method.virtual_tokens else ""
+            before = f", {self.method.virtual_tokens} of them before the text" if self.method.virtual_tokens else ""
             raise RequestError(
                 f"data.max_length is {self.data.max_length}, but {backbone.name} reads at most "
-                f"{longest + self.method.virtual_tokens} tokens,{before}."
+                f"{longest + self.method.virtual_tokens} tokens{before}."
             )
         data = replace(self.data, max_length=self.data.max_length or min(backbone.max_length(), longest))
         preferred = (self.method.encoder_pooling, self.method.decoder_pooling) if self.task.pools else ("own", "own")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.exporting.folders import refuse_existing, written
+from nlp_transfer.exporting.sample import sample
 from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Run
@@ -30,7 +31,7 @@ TOLERANCE = 1e-4
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 EXAMPLE = Path(__file__).with_name("example.py.txt")
-"""The example that every exported folder holds."""
+"""The example in the folder of a run that reads one text and gives one label."""
 
 
 def onnx(run: Run, output: Path) -> list[str]:
@@ -72,6 +73,7 @@ def onnx(run: Run, output: Path) -> list[str]:
             "task": run.task.name,
             "labels": [config.id2label[i] for i in range(config.num_labels)],
             "problem": config.problem_type,
+            "temperature": getattr(run.task, "temperature", 1.0),
             "inputs": list(batches[0]),
             "outputs": outputs,
             "max_length": recipe.data.max_length,
@@ -80,21 +82,24 @@ def onnx(run: Run, output: Path) -> list[str]:
         }
         (folder / "export.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
         (folder / "task.json").write_text(json.dumps(run.task.to_json(), ensure_ascii=False), encoding="utf-8")
-        (folder / "example.py").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
+        classifies = config.problem_type == "single_label_classification" and len(run.task.asked_columns) == 1
+        if classifies:
+            (folder / "example.py").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
+    said = f"{listing(outputs)} as the run's, to {difference:.1e}, in {len(batches)} shapes."
+    if classifies:
+        return [said, f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone."]
     return [
-        f"{listing(outputs)} as the run's, to {difference:.1e}, in {len(batches)} shapes.",
-        f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone.",
+        said,
+        f"what its outputs mean says {output / 'task.json'}; there is an example for one text and one label only.",
     ]
 
 
 def _batches(run: Run) -> list[dict[str, Tensor]]:
     """Inputs of several shapes: the task's sample together, which is padded, and each of its rows alone."""
-    texts = [name for name in run.task.columns if name not in run.task.answer_columns]
-    sample = [{name: row[name] for name in texts if name in row} for row in run.task.sample]
-    rows = Dataset.from_list(sample)
+    rows = sample(run)
     features = Features.of(rows, run.task, run.tokenizer)
     chosen = [np.arange(len(features)), *(np.array([i]) for i in range(len(features)))]
-    longer = Dataset.from_list([{name: " ".join([text] * 3) for name, text in row.items()} for row in sample])
+    longer = Dataset.from_list([{name: " ".join([text] * 3) for name, text in row.items()} for row in rows.to_list()])
     further = Features.of(longer, run.task, run.tokenizer)
     found = [features.fetch(indices).inputs for indices in chosen]
     return [dict(inputs) for inputs in [*found, further.fetch(np.arange(len(further))).inputs]]

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 
 from nlp_transfer import artefacts
 from nlp_transfer.answerer import Answerer
@@ -21,6 +20,7 @@ from nlp_transfer.errors import RequestError
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.experiment import fine_tune
 from nlp_transfer.exporting.folders import refuse_existing, written
+from nlp_transfer.exporting.sample import sample
 from nlp_transfer.heads import HeadSettings
 from nlp_transfer.methods.head import Head
 from nlp_transfer.pooled import PooledClassifier
@@ -106,8 +106,6 @@ def transformers(run: Run, output: Path) -> list[str]:
 
 def _logits(run: Run, model: Any) -> np.ndarray:
     """What the task keeps of a model's outputs for the task's sample."""
-    names, sample = run.task.asked_columns, run.task.sample
-    # an optional text that the sample lacks is the first one of its row
-    rows = Dataset.from_list([{name: row.get(name, row[names[0]]) for name in names} for row in sample])
+    rows = sample(run)
     with quiet(), torch.inference_mode():
         return outputs_of(model, Features.of(rows, run.task, run.tokenizer), batch_size=len(rows))

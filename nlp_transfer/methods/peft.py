@@ -61,7 +61,10 @@ class Peft(Method):
             if config.is_prompt_learning:
                 return prompted(model, config, head)
             tuned = wrapped(model, config, head)
+        except RequestError:
+            raise
         except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            # what a type raises where it does not fit is different for each of them
             raise RequestError(f"PEFT refuses {self.tuner}: {' '.join(str(error).split())}") from error
         kept = set(head)
         names = [

@@ -62,7 +62,7 @@ def test_a_type_learns_and_comes_back_or_is_refused(kind: str, tmp_path: Path) -
     ("settings", "message"),
     [
         ({"tuner": "lohaa"}, r"PEFT has no type lohaa. Did you mean"),
-        ({"tuner": "adalora"}, r"ADALORA|adalora cannot be used: it wants a call after every step"),
+        ({"tuner": "adalora"}, r"method.tuner adalora cannot be used: it wants a call after every step"),
         ({"tuner": "loha", "settings": {"rank": 4}}, r"method.settings: loha has no rank"),
     ],
 )
@@ -76,6 +76,11 @@ def test_what_peft_refuses_is_said_in_one_sentence() -> None:
         Peft(tuner="OFT").apply(tiny("gpt2"), ["score.weight"])
     with pytest.raises(RequestError, match=r"PEFT refuses LORA: "):
         Peft(tuner="LORA", settings={"target_modules": ["nowhere"]}).apply(tiny("bert"), HEAD)
+
+
+def test_a_head_that_would_read_the_prompt_is_refused_in_our_words() -> None:
+    with pytest.raises(RequestError, match=r"^BertForSequenceClassification finds what it reads"):
+        Peft(tuner="P_TUNING", settings=FITTING["P_TUNING"]).apply(tiny("bert"), HEAD)
 
 
 def test_a_tuner_that_puts_nothing_in_is_refused() -> None:
