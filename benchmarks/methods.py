@@ -1,4 +1,4 @@
-"""Quality of the methods: a learning rate for each from three trials on validation, then three seeds, in one table."""
+"""Quality of the methods: a learning rate for each from three trials on validation, then several seeds, in one table."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from common import RESULTS, Figures, data_folder, stop, wide_console
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import t
 from scores import GPT, model_path
 
 from nlp_transfer import environment, fine_tune, methods
@@ -25,12 +26,21 @@ FACTORS = (1 / 3, 1.0, 3.0)
 
 MEASURED: dict[str, dict[str, Any]] = {
     "full": {"name": "full"},
+    "full-gradual": {"name": "full", "gradual": True},
+    "full-pull-10": {"name": "full", "pull": 10.0},
+    "full-pull-100": {"name": "full", "pull": 100.0},
     "lora": {"name": "lora"},
     "adapter-pfeiffer": {"name": "adapter", "placement": "pfeiffer"},
     "adapter-pfeiffer-wide": {"name": "adapter", "placement": "pfeiffer", "reduction_factor": 4.0},
     "adapter-houlsby": {"name": "adapter", "placement": "houlsby"},
     "freeze": {"name": "freeze"},
+    "bitfit": {"name": "bitfit"},
+    "layernorm": {"name": "layernorm"},
+    "ia3": {"name": "ia3"},
+    "prefix": {"name": "prefix"},
+    "prompt": {"name": "prompt"},
     "head": {"name": "head"},
+    "head-own": {"name": "head", "pooling": "own"},
 }
 
 
@@ -46,11 +56,13 @@ class Case:
     model: str = "minilm"
     rate_factor: float = 1.0
     """The middle of the grid is the method's default rate times this."""
+    seeds: int = 3
 
 
 CASES = {
     "trec": Case("trec", 3),
     "sst2-5000": Case("sst2", 3, limit=5000, validation=1000),
+    "yelp": Case("yelp_sentences", 8, seeds=5),
     "trec-gpt": Case("trec", 3, model=GPT, rate_factor=2.0),
 }
 
@@ -67,7 +79,9 @@ def main() -> None:
             trials = [once(case_name, method_name, rate, 0, arguments.data_root) for rate in rates]
             # chosen on validation alone; a trial's test score is looked at only if it wins there
             rate = max(zip(trials, rates, strict=True), key=lambda trial: trial[0]["validation"])[1]
-            rows[method_name] = [once(case_name, method_name, rate, seed, arguments.data_root) for seed in (0, 1, 2)]
+            rows[method_name] = [
+                once(case_name, method_name, rate, seed, arguments.data_root) for seed in range(case.seeds)
+            ]
         show(case_name, rows)
 
 
@@ -106,8 +120,9 @@ def once(case_name: str, method_name: str, rate: float, seed: int, data_root: Pa
 
 
 def definition(case_name: str, method_name: str) -> dict[str, Any]:
-    """What a result belongs to: when case or method mean something else, it does not count."""
-    return {"case": vars(CASES[case_name]), "method": MEASURED[method_name]}
+    """What a result belongs to: when case or method mean something else, it does not count. One run knows no number of seeds."""
+    case = {name: value for name, value in vars(CASES[case_name]).items() if name != "seeds"}
+    return {"case": case, "method": MEASURED[method_name]}
 
 
 def train(case: Case, method: dict[str, Any], rate: float, seed: int, data_root: Path | None) -> Figures:
@@ -123,7 +138,8 @@ def train(case: Case, method: dict[str, Any], rate: float, seed: int, data_root:
         report = fine_tune(
             model=model_path(case.model),
             task="classification",
-            method=method,
+            method={name: value for name, value in method.items() if name != "pooling"},
+            head={"pooling": method.get("pooling", "auto")},
             data=data,
             train={"epochs": case.epochs, "learning_rate": rate},
             seed=seed,
@@ -141,14 +157,24 @@ def train(case: Case, method: dict[str, Any], rate: float, seed: int, data_root:
 
 def show(case_name: str, rows: Mapping[str, list[Figures]]) -> None:
     """Methods of one case, a line of a table each."""
-    found = Table(title=f"{case_name}: test accuracy over three seeds")
+    found = Table(title=f"{case_name}: test accuracy over seeds, with a 95 % t interval")
     found.add_column("method")
-    for column in ("rate", "mean", "deviation", "seeds", "weights that learn", "share", "CPU s", "stored bytes"):
+    for column in (
+        "rate",
+        "mean",
+        "deviation",
+        "interval",
+        "seeds",
+        "weights that learn",
+        "share",
+        "CPU s",
+        "stored bytes",
+    ):
         found.add_column(column, justify="right")
     rates = {
         run["method"]: run["learning_rate"]
         for run in map(json.loads, FILE.read_text(encoding="utf-8").splitlines())
-        if run["case"] == case_name and run["seed"] == 2
+        if run["case"] == case_name and run["seed"] == CASES[case_name].seeds - 1
     }
     for name, runs in rows.items():
         scores = [run["test"] for run in runs]
@@ -157,6 +183,7 @@ def show(case_name: str, rows: Mapping[str, list[Figures]]) -> None:
             f"{rates[name]:g}",
             f"{100 * mean(scores):.2f}",
             f"{100 * stdev(scores):.2f}",
+            interval(scores),
             " ".join(f"{100 * score:.1f}" for score in scores),
             f"{runs[0]['trainable']:,}",
             f"{100 * runs[0]['trainable'] / runs[0]['total']:.2f} %",
@@ -164,6 +191,12 @@ def show(case_name: str, rows: Mapping[str, list[Figures]]) -> None:
             f"{runs[0]['stored_bytes']:,}",
         )
     wide_console().print(found)
+
+
+def interval(scores: list[float]) -> str:
+    """Where the mean over more seeds of the same kind is expected to lie."""
+    reach = float(t.ppf(0.975, len(scores) - 1)) * stdev(scores) / len(scores) ** 0.5
+    return f"{100 * (mean(scores) - reach):.1f} to {100 * (mean(scores) + reach):.1f}"
 
 
 if __name__ == "__main__":
