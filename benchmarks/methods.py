@@ -61,6 +61,7 @@ class Case:
 
 CASES = {
     "trec": Case("trec", 3),
+    "trec-6-epochs": Case("trec", 6),
     "sst2-5000": Case("sst2", 3, limit=5000, validation=1000),
     "yelp": Case("yelp_sentences", 8, seeds=5),
     "trec-gpt": Case("trec", 3, model=GPT, rate_factor=2.0),
