@@ -60,7 +60,7 @@ def encode(rows: Mapping[str, Sequence[Any]], tokenizer: PreTrainedTokenizerBase
     texts, options = list(rows[TEXT][:]), {"return_attention_mask": False, "return_token_type_ids": False}
     if PAIR not in rows:
         encoded: Any = tokenizer(texts, truncation=True, **options)
-    elif tokenizer.sep_token is None:
+    elif not separates(tokenizer):
         return {"input_ids": _joined(texts, list(rows[PAIR][:]), tokenizer)}
     else:
         options["return_token_type_ids"] = "token_type_ids" in tokenizer.model_input_names
@@ -70,11 +70,21 @@ def encode(rows: Mapping[str, Sequence[Any]], tokenizer: PreTrainedTokenizerBase
     return {**features, "token_type_ids": encoded["token_type_ids"]} if options["return_token_type_ids"] else features
 
 
-def _joined(texts: list[str], pairs: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Token ids of both texts with `BETWEEN` between them, and around them what the tokenizer puts around one text."""
+def separates(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer has a token that stands between two texts."""
+    return tokenizer.sep_token is not None
+
+
+def around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The ids that a tokenizer puts before a text, and those after it."""
     one: Any = tokenizer("a", return_special_tokens_mask=True)
     text = [i for i, special in enumerate(one["special_tokens_mask"]) if not special]
-    before, after = one["input_ids"][: text[0]], one["input_ids"][text[-1] + 1 :]
+    return one["input_ids"][: text[0]], one["input_ids"][text[-1] + 1 :]
+
+
+def _joined(texts: list[str], pairs: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Token ids of both texts with `BETWEEN` between them, and around them what the tokenizer puts around one text."""
+    before, after = around(tokenizer)
     encoded: Any = tokenizer(
         texts,
         [f"{BETWEEN}{pair}" for pair in pairs],

@@ -43,31 +43,24 @@ def encoded(
         raise RequestError(
             "the tokenizer of this backbone does not say where its tokens stand in a text: take another."
         )
-    length, end = tokenizer.model_max_length, _end(tokenizer)
-    around = len(tokenizer(_prompt("", tokenizer), "")["input_ids"]) + len(end)
-    longest = min(QUESTION, length // 2 - around)
-    room = length - around - longest
-    if longest < 1 or room < ROOM:
-        raise RequestError(
-            f"data.max_length is {length}, which leaves no room for a question and its context: expected "
-            f"{max(2 * ROOM, 2 * around + 2)} or more."
-        )
+    length, after = tokenizer.model_max_length, after_context(tokenizer)
+    longest, _ = _room(tokenizer)
     questions, cut = _cut([question.lstrip() for question in questions], tokenizer, longest)
     types = "token_type_ids" in tokenizer.model_input_names
     batch = tokenizer(
-        [_prompt(question, tokenizer) for question in questions],
+        [prompt(question, tokenizer) for question in questions],
         list(contexts),
         truncation="only_second",
-        max_length=length - len(end),
-        stride=min(stride, room // 2),
+        max_length=length - len(after),
+        stride=overlap(tokenizer, stride),
         return_overflowing_tokens=True,
         return_attention_mask=False,
     )
     columns: dict[str, list[Any]] = {"row": list(batch["overflow_to_sample_mapping"])}
     columns["cut"] = [cut[row] for row in columns["row"]]
-    columns["input_ids"] = [[*ids, *end] for ids in batch["input_ids"]]
+    columns["input_ids"] = [[*ids, *after] for ids in batch["input_ids"]]
     if types:
-        columns["token_type_ids"] = [[*ids, *ids[-1:] * len(end)] for ids in batch["token_type_ids"]]
+        columns["token_type_ids"] = [[*ids, *ids[-1:] * len(after)] for ids in batch["token_type_ids"]]
     columns["null"] = [_null(ids, tokenizer) for ids in columns["input_ids"]]
     texts = [contexts[row] for row in columns["row"]]
     found = zip(*map(_context, batch.encodings or [], texts), strict=True)
@@ -101,11 +94,12 @@ def separates(tokenizer: PreTrainedTokenizerBase) -> bool:
     return tokenizer.sep_token_id is not None and tokenizer.cls_token_id is not None
 
 
-def _prompt(question: str, tokenizer: PreTrainedTokenizerBase) -> str:
+def prompt(question: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What stands before the context."""
     return question if separates(tokenizer) else TEMPLATE.format(question=question)
 
 
-def _end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def after_context(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """What stands behind a context: a model that reads from left to right knows only there that there is no answer."""
     if separates(tokenizer):
         return []
@@ -114,6 +108,25 @@ def _end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def _null(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
     return ids.index(tokenizer.cls_token_id) if separates(tokenizer) else len(ids) - 1
+
+
+def overlap(tokenizer: PreTrainedTokenizerBase, stride: int) -> int:
+    """Tokens of context that neighbouring windows share: as asked for, and at most half of what a window has room for."""
+    return min(stride, _room(tokenizer)[1] // 2)
+
+
+def _room(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """Tokens of a question that are read, and tokens of context for which a window has room beside it."""
+    length = tokenizer.model_max_length
+    around = len(tokenizer(prompt("", tokenizer), "")["input_ids"]) + len(after_context(tokenizer))
+    longest = min(QUESTION, length // 2 - around)
+    room = length - around - longest
+    if longest < 1 or room < ROOM:
+        raise RequestError(
+            f"data.max_length is {length}, which leaves no room for a question and its context: expected "
+            f"{max(2 * ROOM, 2 * around + 2)} or more."
+        )
+    return longest, room
 
 
 def _cut(questions: list[str], tokenizer: PreTrainedTokenizerBase, longest: int) -> tuple[list[str], list[bool]]:

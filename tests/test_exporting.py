@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,17 +136,56 @@ def test_every_family_becomes_a_graph(family: str, tmp_path: Path) -> None:
     assert "logits as the run's" in FORMS["onnx"](load_run(run), tmp_path / "graph")[0]
 
 
+KINDS = {
+    "pairs": (
+        "classification",
+        "sentence_pairs",
+        [{"text": "It was cold.", "text_pair": "It was warm."}, {"text": "Yes.", "text_pair": "No."}],
+    ),
+    "labels": ("multi_label", "multi_label", [{"text": text} for text in TEXTS]),
+    "number": ("regression", "regression", [{"text": text} for text in TEXTS]),
+    "question": (
+        "qa",
+        "qa",
+        [{"question": "Who opened the mill?", "context": "The mill was opened by Ada Brook in 1887. " * 40}],
+    ),
+}
+
+
+def expected(kind: str, answer: Any) -> str:
+    """What the example prints of an answer, without its text."""
+    if kind == "pairs":
+        return f"{answer.label}\t{answer.probability:.4f}"
+    if kind == "labels":
+        return ", ".join(answer.labels)
+    return f"{answer.value:.4f}" if kind == "number" else answer.text or "(no answer)"
+
+
 @pytest.mark.parametrize(
-    ("task", "rows"), [("qa", "qa"), pytest.param("classification", "sentence_pairs", marks=pytest.mark.slow)]
+    ("kind", "family"),
+    [
+        pytest.param(kind, family, marks=[] if (kind, family) == ("question", "bert") else pytest.mark.slow)
+        for kind in KINDS
+        for family in ("bert", "gpt2")
+    ],
 )
-def test_a_graph_of_questions_or_pairs_has_no_example_that_is_wrong(
-    task: str, rows: str, tiny_bert: Path, tmp_path: Path
+def test_the_example_beside_a_graph_answers_as_predict_does(
+    kind: str, family: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    run = trained(tmp_path / "run", tiny_bert, task=task, data={"source": str(samples.path(rows)), "limit": 40})
-    said = FORMS["onnx"](load_run(run), tmp_path / "graph")
-    assert "logits as the run's, to" in said[0]
-    assert not (tmp_path / "graph" / "example.py").exists()
-    assert "token_type_ids" in json.loads((tmp_path / "graph" / "export.json").read_text(encoding="utf-8"))["inputs"]
+    task, rows, asked = KINDS[kind]
+    model = request.getfixturevalue(f"tiny_{family}")
+    data = {"source": str(samples.path(rows)), "limit": 40, "max_length": 48}
+    run = load_run(trained(tmp_path / "run", model, task=task, data=data))
+    if kind == "question":  # so that there is an answer whatever a tiny model thinks
+        run = replace(run, task=replace(run.task, threshold=1e9))
+    assert "as the run's, to" in FORMS["onnx"](run, tmp_path / "graph")[0]
+    given = [text for row in asked for text in row.values()]
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "graph" / "example.py"), *given], capture_output=True, text=True, check=True
+    )
+    answers = run.predict(asked)
+    for line, answer in zip(done.stdout.splitlines(), answers, strict=True):
+        assert line.startswith(expected(kind, answer))
 
 
 def test_without_the_packages_export_says_what_to_install(

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import RequestError, listing
+from nlp_transfer.exporting.example import described, example
 from nlp_transfer.exporting.folders import refuse_existing, written
 from nlp_transfer.exporting.sample import sample
 from nlp_transfer.quiet import quiet
@@ -29,9 +29,6 @@ TOLERANCE = 1e-4
 """How far the outputs of a graph may be from the run's, in fp32."""
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-
-EXAMPLE = Path(__file__).with_name("example.py.txt")
-"""The example in the folder of a run that reads one text and gives one label."""
 
 
 def onnx(run: Run, output: Path) -> list[str]:
@@ -68,29 +65,14 @@ def onnx(run: Run, output: Path) -> list[str]:
                 "--format merged, or the run as it is (load_run)."
             )
         run.tokenizer.save_pretrained(folder)
-        config: Any = run.model.config
-        described = {
-            "task": run.task.name,
-            "labels": [config.id2label[i] for i in range(config.num_labels)],
-            "problem": config.problem_type,
-            "temperature": getattr(run.task, "temperature", 1.0),
-            "inputs": list(batches[0]),
-            "outputs": outputs,
-            "max_length": recipe.data.max_length,
-            "pad_token_id": run.tokenizer.pad_token_id,
-            "pad_token": run.tokenizer.pad_token,
-        }
-        (folder / "export.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
+        (folder / "export.json").write_text(
+            json.dumps(described(run, list(batches[0]), outputs), indent=2, ensure_ascii=False), encoding="utf-8"
+        )
         (folder / "task.json").write_text(json.dumps(run.task.to_json(), ensure_ascii=False), encoding="utf-8")
-        classifies = config.problem_type == "single_label_classification" and len(run.task.asked_columns) == 1
-        if classifies:
-            (folder / "example.py").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
-    said = f"{listing(outputs)} as the run's, to {difference:.1e}, in {len(batches)} shapes."
-    if classifies:
-        return [said, f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone."]
+        (folder / "example.py").write_text(example(run), encoding="utf-8")
     return [
-        said,
-        f"what its outputs mean says {output / 'task.json'}; there is an example for one text and one label only.",
+        f"{listing(outputs)} as the run's, to {difference:.1e}, in {len(batches)} shapes.",
+        f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone.",
     ]
 
 
