@@ -14,7 +14,7 @@ from torch import nn
 
 from nlp_transfer import environment, report
 from nlp_transfer.backbone import Backbone
-from nlp_transfer.data.activations import Once
+from nlp_transfer.data.activations import Once, unchanging
 from nlp_transfer.data.batches import Features, LengthBuckets
 from nlp_transfer.data.inspection import cut_texts
 from nlp_transfer.data.splits import Data, load
@@ -22,6 +22,7 @@ from nlp_transfer.errors import Interrupted, Stopped
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.folder import RunFolder, next_free, refuse_another, status_of
 from nlp_transfer.heads import load_with_head
+from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.progress import Recorder, Show
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Judgement, Run, load_run, predictions
@@ -179,10 +180,14 @@ def _train(
         return task.score(task.decode(outputs, features["validation"].columns, validation), validation)
 
     features = {name: features[name] for name in ("train", "validation")}
-    clock = time.perf_counter()
+    clock, frozen = time.perf_counter(), method.frozen_blocks(model)
+    still = unchanging(model, frozen)
     with show.counting("frozen part", sum(map(len, features.values()))) as count:
-        once = Once(engine.autocast, folder.path, stop.check, count)
-        model, features = once.through(model, features, method.frozen_blocks(model), show.say)
+        once = Once(
+            engine.autocast, folder.path, stop.check, count, settings.store_gigabytes, engine.mixed_precision == "bf16"
+        )
+        if frozen >= EVERY_BLOCK or settings.passes(len(features["train"])) > 1:
+            model, features = once.through(model, features, frozen, show.say)
     prepared_in = time.perf_counter() - clock
 
     plan = LengthBuckets(features["train"].lengths, settings.batch_size, settings.accumulate, recipe.seed)
@@ -191,7 +196,7 @@ def _train(
     def begin(model: nn.Module, epoch: int) -> None:
         method.unfreeze(model, head, epoch)
 
-    loop = Loop(model, groups, plan, features["train"].fetch, task.loss, settings, engine, begin=begin)
+    loop = Loop(model, groups, plan, features["train"].fetch, task.loss, settings, engine, begin=begin, still=still)
     recorder = Recorder(show, folder.log, engine, data.splits["train"], features["train"].rows)
     fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder, prepared_in)
     if folder.resumes:

@@ -96,7 +96,7 @@ class HeadAlone:
             vectors, mask = self.vectors(probe)
         vectors.requires_grad_(True)
         with torch.enable_grad():
-            answers = _answers(self.model(**self.inputs(probe, vectors).inputs))
+            answers = logits(self.model(**self.inputs(probe, vectors).inputs))
             # an answer that is a sum of all would be zero's gradient where its parts cancel
             weighted = (answers * torch.linspace(1, 2, answers.shape[-1], device=answers.device)).sum()
             (gradient,) = torch.autograd.grad(weighted, vectors, allow_unused=True)
@@ -115,13 +115,13 @@ class HeadAlone:
         model.eval()
         self.model.eval()
         with torch.inference_mode():
-            whole = _answers(model(**probe.inputs))
-            alone = _answers(self.model(**self.inputs(probe, self.vectors(probe)[0]).inputs))
+            whole = logits(model(**probe.inputs))
+            alone = logits(self.model(**self.inputs(probe, self.vectors(probe)[0]).inputs))
         if whole.shape != alone.shape or not torch.allclose(whole, alone, atol=1e-4):
             raise ValueError("its head reads more of the backbone than the last vectors")
 
 
-def _answers(outputs: Any) -> Tensor:
+def logits(outputs: Any) -> Tensor:
     """All logits of an output, flat in one row per text or more."""
-    logits = [value for name, value in outputs.items() if "logits" in name]
-    return torch.cat([value.flatten(1) for value in logits], dim=1).float()
+    found = [value for name, value in outputs.items() if "logits" in name]
+    return torch.cat([value.flatten(1) for value in found], dim=1).float()

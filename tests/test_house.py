@@ -26,6 +26,7 @@ LAYERS = (
     ("recipe", "evaluation"),
     ("data",),
     ("tasks", "methods"),
+    ("upper",),
     ("standin", "tuners"),
     ("heads", "adapters", "texts"),
     ("metrics", "labels", "temperature", "thresholds", "training", "backbone"),

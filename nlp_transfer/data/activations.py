@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from nlp_transfer.architectures import blocks, body, embeddings
 from nlp_transfer.data.batches import Features
 from nlp_transfer.environment import processes
 from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.standin import HeadAlone
 from nlp_transfer.training.batch import Batch
+from nlp_transfer.upper import UpperPart
 
 TOKENS = {"cpu": 2048}
 """Tokens in a batch, padding included, when nothing has to be kept for a backward pass: on a CPU what its caches hold
@@ -38,9 +40,15 @@ LARGE = 2**28
 """Bytes above which the vectors lie in a file that is mapped into memory, instead of in memory."""
 
 
+HALF = np.dtype(np.uint16)
+
+
 @dataclass(frozen=True)
 class Vectors:
-    """The vectors of all rows, one row after the other: row i has values[starts[i]:starts[i + 1]]."""
+    """The vectors of all rows, one row after the other: row i has values[starts[i]:starts[i + 1]].
+
+    Values are fp32, or the bits of bf16, which numpy has not, as `HALF`.
+    """
 
     values: np.ndarray
     starts: np.ndarray
@@ -50,26 +58,36 @@ class Vectors:
         counts = self.starts[indices + 1] - self.starts[indices]
         longest = int(counts.max())
         if (counts == longest).all():
-            return torch.from_numpy(self.values[self.starts[indices][:, None] + np.arange(longest)])
+            return _numbers(self.values[self.starts[indices][:, None] + np.arange(longest)])
         padded = np.zeros((len(indices), longest, self.values.shape[1]), dtype=self.values.dtype)
         for i, index in enumerate(indices):
             padded[i, : counts[i]] = self.values[self.starts[index] : self.starts[index + 1]]
-        return torch.from_numpy(padded)
+        return _numbers(padded)
+
+
+def as_bits(values: np.ndarray) -> np.ndarray:
+    """The bits of numbers as bf16."""
+    return torch.from_numpy(values).to(torch.bfloat16).view(torch.uint16).numpy()
+
+
+def _numbers(values: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor.view(torch.bfloat16).float() if values.dtype == HALF else tensor
 
 
 @dataclass(frozen=True)
 class StoredFeatures(Features):
-    """Features whose way through the backbone is done: their batches hold what the head reads."""
+    """Features whose way through what never changes is done: their batches hold what the part that trains reads."""
 
-    head: HeadAlone
+    part: HeadAlone | UpperPart
     vectors: Vectors
 
     def fetch(self, indices: np.ndarray) -> Batch:
-        """One batch for the head alone."""
-        return self.head.inputs(self._batch(indices), self.vectors.padded(indices))
+        """One batch for the part that trains."""
+        return self.part.inputs(self._batch(indices), self.vectors.padded(indices))
 
     def _batch(self, indices: np.ndarray) -> Batch:
-        if self.head.reading == "all":
+        if self.part.reading == "all":
             return super().fetch(indices)
         return Batch({}, {name: values[indices] for name, values in self._targets.items()})
 
@@ -85,7 +103,7 @@ class StoredFeatures(Features):
 
 @dataclass(frozen=True)
 class Once:
-    """The pass of the unchanging backbone over the rows of several splits."""
+    """The pass of what never changes of a model over the rows of several splits."""
 
     autocast: Callable[[], AbstractContextManager[Any]]
     folder: Path
@@ -94,6 +112,10 @@ class Once:
     """Called before every batch; may end the pass by raising, but not with several processes."""
     done: Callable[[int], None] = lambda _: None
     """Told after every batch how many rows it had."""
+    gigabytes: float = math.inf
+    """What the vectors of a split may take."""
+    half: bool = False
+    """Whether states between blocks are kept in bf16, as the blocks that read them multiply."""
 
     def through(
         self, model: Any, features: dict[str, Features], frozen_blocks: int, say: Callable[[str], None]
@@ -106,44 +128,52 @@ class Once:
             frozen_blocks: how many blocks from the bottom never change, as a method says it.
             say: told what was done, and why not.
         """
-        if frozen_blocks < EVERY_BLOCK:
+        if frozen_blocks <= 0:
             return model, features
         started = time.perf_counter()
         try:
-            head = head_alone(model, features["train"])
-            stored = self.over(head, features)
+            part = unchanged(model, features["train"], frozen_blocks)
+            stored = self.over(part, features)
         except ValueError as reason:
-            say(f"the backbone runs in every epoch: {reason}.")
+            say(f"what never changes runs in every epoch: {reason}.")
             return model, features
         rows, seconds = sum(map(len, features.values())), time.perf_counter() - started
-        say(f"the backbone ran once over {rows} rows, in {seconds:.1f} s; what trains is the head alone.")
-        return head.model, stored
+        below, above = "the backbone", "the head alone"
+        if isinstance(part, UpperPart):
+            below = "the lowest block" if frozen_blocks == 1 else f"the lowest {frozen_blocks} blocks"
+            above = "what stands above"
+        say(f"{below} ran once over {rows} rows, in {seconds:.1f} s; what trains is {above}.")
+        return part.model, stored
 
-    def over(self, head: HeadAlone, features: Mapping[str, Features]) -> dict[str, Features]:
-        """The same splits, with what the head reads of each row stored.
+    def over(self, part: HeadAlone | UpperPart, features: Mapping[str, Features]) -> dict[str, Features]:
+        """The same splits, with what the part that trains reads of each row stored.
 
         Raises:
             ValueError: where there is no room for it.
         """
-        head.backbone.eval()
+        part.backbone.eval()
         return {
-            name: StoredFeatures(split.task, split.tokenizer, split.columns, head, self._vectors(head, split))
+            name: StoredFeatures(split.task, split.tokenizer, split.columns, part, self._vectors(part, split))
             for name, split in features.items()
         }
 
-    def _vectors(self, head: HeadAlone, features: Features) -> Vectors:
-        per_row = np.ones(len(features), dtype=np.int64) if head.reading != "all" else features.lengths
-        starts = np.concatenate([[0], np.cumsum(per_row + int(head.gives_pooled))])
+    def _vectors(self, part: HeadAlone | UpperPart, features: Features) -> Vectors:
+        per_row = np.ones(len(features), dtype=np.int64) if part.reading != "all" else features.lengths
+        starts = np.concatenate([[0], np.cumsum(per_row + int(part.gives_pooled))])
+        half = self.half and isinstance(part, UpperPart)
         values: np.ndarray | None = None
-        for indices, vectors, mask in self._passes(head, features):
+        for indices, vectors, mask in self._passes(part, features):
             if values is None:
-                values = self._empty((int(starts[-1]), vectors.shape[-1]))
+                values = self._empty((int(starts[-1]), vectors.shape[-1]), HALF if half else np.dtype(np.float32))
             for i, index in enumerate(indices):
-                values[starts[index] : starts[index + 1]] = vectors[i][mask[i]]
+                kept = vectors[i][mask[i]]
+                values[starts[index] : starts[index + 1]] = as_bits(kept) if half else kept
         assert values is not None
         return Vectors(values, starts)
 
-    def _passes(self, head: HeadAlone, features: Features) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def _passes(
+        self, part: HeadAlone | UpperPart, features: Features
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Row indices, their vectors and mask, batch by batch; several processes share the work, and all get all."""
         state = processes()
         batches = by_tokens(features.lengths, TOKENS.get(state.device.type, TOKENS_ELSEWHERE))
@@ -156,38 +186,54 @@ class Once:
             if here < len(batches):
                 batch = features.fetch(batches[here]).to(state.device)
                 with torch.inference_mode(), self.autocast():
-                    vectors, mask = head.vectors(batch)
+                    vectors, mask = part.vectors(batch)
                 passed.append((batches[here], vectors.cpu().numpy(), mask.cpu().numpy()))
             if state.num_processes > 1:
                 passed = gather_object(passed)
             yield from passed
             self.done(sum(len(indices) for indices, _, _ in passed))
 
-    def _empty(self, shape: tuple[int, int]) -> np.ndarray:
-        size = math.prod(shape) * 4
+    def _empty(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
+        size = math.prod(shape) * dtype.itemsize
+        if size > self.gigabytes * 2**30:
+            raise ValueError(
+                f"its activations would take {size / 2**30:.2f} GiB, and train.store_gigabytes is {self.gigabytes:g}"
+            )
         if size <= LARGE:
-            return np.empty(shape, dtype=np.float32)
+            return np.empty(shape, dtype=dtype)
         if size > (free := shutil.disk_usage(self.folder).free):
             raise ValueError(
                 f"{self.folder} has room for {free // 2**20} MiB, and its activations would take {size // 2**20}"
             )
         # a file without a name: it is gone when this process is, however it ends
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            return np.memmap(file, mode="w+", dtype=np.float32, shape=shape)
+            return np.memmap(file, mode="w+", dtype=dtype, shape=shape)
 
 
-def head_alone(model: Any, features: Features) -> HeadAlone:
-    """The head of a model whose backbone never changes.
+def unchanged(model: Any, features: Features, frozen_blocks: int) -> HeadAlone | UpperPart:
+    """The part of a model that trains where so many blocks never change.
 
     Raises:
-        ValueError: as `HeadAlone`.
+        ValueError: as `HeadAlone` and `UpperPart`.
     """
-    if not isinstance(model, PreTrainedModel):
-        raise ValueError("the method put modules into it")
     order = np.argsort(features.lengths, kind="stable")
     spread = order[np.linspace(0, len(order) - 1, num=min(4, len(order))).astype(int)]
     device = processes().device
-    return HeadAlone(model.to(device), features.fetch(np.unique(spread)).to(device))
+    probe = features.fetch(np.unique(spread)).to(device)
+    if frozen_blocks < EVERY_BLOCK:
+        return UpperPart(model.to(device), frozen_blocks, probe)
+    if not isinstance(model, PreTrainedModel):
+        raise ValueError("the method put modules into it")
+    return HeadAlone(model.to(device), probe)
+
+
+def unchanging(model: nn.Module, count: int) -> list[nn.Module]:
+    """What never changes where a method leaves so many blocks from the bottom as they are: these and the embeddings."""
+    if count <= 0:
+        return []
+    if count >= EVERY_BLOCK:
+        return [body(model)]
+    return [*embeddings(model), *blocks(model)[:count]]
 
 
 def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:

@@ -89,6 +89,8 @@ class Loop:
     position: Position = field(default_factory=Position)
     begin: Callable[[nn.Module, int], None] = lambda _model, _epoch: None
     """Called with the plain model at the start of every epoch: which weights learn in it."""
+    still: Sequence[nn.Module] = ()
+    """Parts that never change: they run as in prediction, without dropout."""
 
     def __post_init__(self) -> None:
         per_epoch = self.plan.steps_per_epoch
@@ -116,6 +118,8 @@ class Loop:
         rate = self.schedule.get_last_lr()[0]
         batches = steps[position.step_in_epoch]
         self.model.train()
+        for module in self.still:
+            module.eval()
         loss, norm = self._update(batches)
         position.step += 1
         position.step_in_epoch += 1

@@ -38,6 +38,9 @@ class TrainSettings:
     frozen: Literal["fp32", "bf16"] = "fp32"
     """Number format in which a tuner's method (lora, adapter) holds the linears that never learn; `bf16` halves their
     memory and, with precision bf16, changes no result: they are multiplied in bf16 anyway."""
+    store_gigabytes: float = 20.0
+    """What the activations of blocks that never change may take, in gigabytes of memory or disk; they are computed once and
+    kept where this suffices, and in every epoch where it does not. 0: never kept."""
     dropout: float | None = None
     """Dropout everywhere in the model; unset: what the backbone's configuration says."""
     gradient_checkpointing: bool = False
@@ -70,5 +73,10 @@ class TrainSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise RequestError(f"train.{name} is {value}: expected a share, 0 or more and below 1.")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise RequestError(f"train.weight_decay is {self.weight_decay}: expected 0 or more.")
+        for name in ("weight_decay", "store_gigabytes"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise RequestError(f"train.{name} is {getattr(self, name)}: expected 0 or more.")
+
+    def passes(self, rows: int) -> float:
+        """How often training reads each of so many rows."""
+        return self.epochs if self.max_steps is None else self.max_steps * self.batch_size * self.accumulate / rows

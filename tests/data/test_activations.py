@@ -98,7 +98,7 @@ def test_where_the_disk_is_too_small_the_backbone_runs_in_every_epoch(
     same, unchanged = Once(nullcontext, tmp_path).through(model, features, Head().frozen_blocks(model), said.append)
     assert same is model
     assert unchanged is features
-    assert said[0].startswith("the backbone runs in every epoch")
+    assert said[0].startswith("what never changes runs in every epoch")
 
 
 def test_the_frozen_part_has_no_dropout_and_the_head_draws_its_own_anew(tiny_bert: Path, tmp_path: Path) -> None:
