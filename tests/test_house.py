@@ -28,7 +28,7 @@ LAYERS = (
     ("tasks", "methods"),
     ("standin", "tuners"),
     ("heads", "adapters", "texts"),
-    ("metrics", "labels", "temperature", "thresholds", "training", "backbone"),
+    ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
     (
         *("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
         *("answerer", "answers", "references", "spans", "windows"),

@@ -116,7 +116,8 @@ class Once:
             say(f"the backbone runs in every epoch: {reason}.")
             return model, features
         rows, seconds = sum(map(len, features.values())), time.perf_counter() - started
-        say(f"the backbone ran once over {rows} rows, in {seconds:.1f} s; what trains is the head alone.")
+        of = "rows" if features["train"].task.windows_pooled is None else "windows"
+        say(f"the backbone ran once over {rows} {of}, in {seconds:.1f} s; what trains is the head alone.")
         return head.model, stored
 
     def over(self, head: HeadAlone, features: Mapping[str, Features]) -> dict[str, Features]:
