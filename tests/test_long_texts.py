@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +25,12 @@ from nlp_transfer.data.activations import Once
 from nlp_transfer.data.batches import Features, LengthBuckets, WholeRows, learned
 from nlp_transfer.errors import RequestError
 from nlp_transfer.evaluation.outputs import outputs_of
+from nlp_transfer.exporting.plain import merged
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.long_texts import LongTexts, pooled, pooled_by_row, shared, spread
 from nlp_transfer.methods.full import Full
 from nlp_transfer.methods.head import Head
+from nlp_transfer.recipe import Recipe
 from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.tasks.multi_label import MultiLabel
 from nlp_transfer.tasks.regression import Regression
@@ -58,7 +62,7 @@ def test_windows_hold_every_token_evenly_and_share_enough(length: int, room: int
     assert found[0].start == 0
     assert found[-1].stop == length
     assert {piece.stop - piece.start for piece in found} == {min(length, room)}
-    overlaps = [one.stop - other.start for one, other in zip(found, found[1:], strict=False)]
+    overlaps = [one.stop - other.start for one, other in pairwise(found)]
     assert all(overlap >= min(stride, room // 2) for overlap in overlaps)
     assert not overlaps or max(overlaps) - min(overlaps) <= 1
     if count > 1:
@@ -337,7 +341,8 @@ def test_several_processes_share_rows_and_make_the_same_step(tiny_bert: Path) ->
     class Engine:
         process_index: int
         num_processes: int
-        device: torch.device = torch.device("cpu")
+
+        device = torch.device("cpu")
 
         def autocast(self) -> Any:
             return nullcontext()
@@ -385,3 +390,127 @@ def test_stored_vectors_of_windows_train_the_head_as_the_whole_model_does(tiny: 
     np.testing.assert_allclose(outputs_of(head, through["validation"], 8), outputs, atol=1e-5)
     np.testing.assert_allclose(trained(head, through["train"], STEPS)[0], expected, atol=1e-5)
     assert np.std(expected) > 1e-4
+
+
+# runs
+
+
+@pytest.fixture(scope="module")
+def source() -> dict[str, list[dict[str, str]]]:
+    """Reviews whose verdict stands at the end."""
+    words, verdicts = A.split(), {"negative": "never again", "positive": "we will come back"}
+    rows = [
+        {"text": f"{' '.join(words[(i + j) % 8] for j in range(4 + 9 * (i % 6)))}, {verdict} {i}", "label": label}
+        for i in range(24)
+        for label, verdict in verdicts.items()
+    ]
+    return {"train": rows[:32], "validation": rows[32:40], "test": rows[40:]}
+
+
+def made(task: Any, source: Any, tiny: Path, output: Path, **parts: Any):
+    return fine_tune(
+        model=str(tiny),
+        task=task,
+        data={"source": source, "max_length": 24},
+        train={"max_steps": 2, "batch_size": 8, "dropout": 0.0},
+        output=output,
+        silent=True,
+        **parts,
+    )
+
+
+def test_a_run_in_windows_answers_as_it_learned(source: Any, tiny_bert: Path, tmp_path: Path) -> None:
+    run = made(
+        {"name": "sentiment", "long_texts": "windows", "pool_windows": "max"}, source, tiny_bert, tmp_path / "run"
+    )
+    read = run.report["data"]
+    assert read["warnings"] == []
+    assert {name: each["not_read"] for name, each in read["tokens"].items()} == {"train": 0, "validation": 0, "test": 0}
+    assert read["tokens"]["train"]["features"] > 100
+    assert any(note.startswith("rows are read in windows of up to 24 tokens: ") for note in read["notes"])
+    assert run.report["recipe"]["task"]["long_texts"] == "windows"
+    assert run.report["training"]["rows"] == 16, "rows are counted, not windows"
+
+    run = load_run(tmp_path / "run")
+    texts_ = [row["text"] for row in source["test"]]
+    answers = run.predict(texts_, batch_size=3)
+    expected = [answer_by_hand(run, text) for text in texts_]
+    np.testing.assert_allclose([answer.probabilities["positive"] for answer in answers], expected, atol=1e-5)
+    saved = [line["probability"] for line in map(json.loads, (tmp_path / "run/predictions/test.jsonl").open())]
+    np.testing.assert_allclose(saved, [answer.probability for answer in answers], atol=1e-5)
+    [alone] = run.predict(texts_[5])
+    assert alone.probability == pytest.approx(answers[5].probability, abs=1e-5)
+    judged = run.evaluate(source["test"]).scores
+    assert judged["accuracy"] == run.scores["test"]["accuracy"]
+    again = Recipe.read(tmp_path / "run" / "recipe.yaml").task
+    assert again.settings() == run.task.settings()
+
+    merged(run, tmp_path / "merged")
+    assert (tmp_path / "merged" / "config.json").is_file()
+
+
+def answer_by_hand(run: Any, text: str) -> float:
+    """The probability of positive, from each window of one text by itself."""
+    found = texts.encode({"text": [text]}, run.tokenizer, run.task)
+    with torch.no_grad():
+        logits = [run.model(input_ids=torch.tensor([ids])).logits[0] for ids in found["input_ids"]]
+    return float(torch.stack(logits).amax(0).softmax(0)[list(run.task.classes).index("positive")])
+
+
+def test_what_training_does_not_read_is_counted(source: Any, tiny_bert: Path, tmp_path: Path) -> None:
+    task = {"name": "classification", "long_texts": "windows", "max_windows": 2, "stride": 0}
+    run = made(task, source, tiny_bert, tmp_path / "few", method="head")
+    [warning] = run.report["data"]["warnings"]
+    read = run.report["data"]["tokens"]
+    assert warning["kind"] == "cut_texts"
+    assert f"{read['train']['not_read']:,} of {read['train']['tokens']:,} tokens" in warning["message"]
+    assert "--task.max_windows" in warning["message"]
+    assert read["train"]["not_read"] > 0 == read["test"]["not_read"]
+    assert read["train"]["features"] <= 64 < 4 * read["test"]["features"]
+    assert not run.task.learns
+
+    ends = made({**task, "long_texts": "head_and_tail"}, source, tiny_bert, tmp_path / "ends")
+    kinds = [warning["kind"] for warning in ends.report["data"]["warnings"]]
+    assert kinds == ["cut_texts"] * 3
+    assert "--task.long_texts windows" in ends.report["data"]["warnings"][0]["message"]
+    # the same tokens, of which each reading leaves out its own
+    assert {name: each["tokens"] for name, each in ends.report["data"]["tokens"].items()} == {
+        name: each["tokens"] for name, each in read.items()
+    }
+    assert ends.report["data"]["tokens"]["test"]["features"] == 8
+
+
+@pytest.mark.parametrize(
+    ("task", "cell"), [(MultiLabel(classes=("a", "b")), ["a"]), (Regression(mean=1.0, deviation=2.0), 2.5)]
+)
+def test_other_tasks_pool_and_learn_by_row_too(task: Any, cell: Any, tiny: Path) -> None:
+    rows = long_rows(step=3)
+    name = task.answer_columns[0]
+    rows = rows.remove_columns("label").add_column(name, [cell] * len(rows))
+    task = replace(task, long_texts="windows")
+    model, features = prepared(tiny, task, rows)
+    drawn = learned(features)
+    batch = drawn.fetch(np.array([3, 6]))
+    assert all(len(each) == 2 for each in batch.targets.values())
+    loss, weight = drawn.loss(model(**batch.inputs), batch)
+    assert weight == (2 if name == "target" else 4)
+    assert loss > 0
+    assert len(task.decode(outputs_of(model, features, 8), features.columns, rows)) == len(rows)
+
+
+def test_a_book_is_read_a_few_windows_at_a_time(tiny_bert: Path) -> None:
+    rows = Dataset.from_dict({"text": ["a good book " * 8000, A]})
+    backbone = Backbone.find(ModelSettings(str(tiny_bert)))
+    features = Features.of(rows, TASK, backbone.tokenizer())
+    assert features.lengths.sum() > 24_000
+    held: list[int] = []
+
+    def model(input_ids: torch.Tensor, **_: torch.Tensor) -> SimpleNamespace:
+        held.append(len(input_ids))
+        return SimpleNamespace(logits=input_ids[:, 1:3].float())
+
+    reader: Any = type("Reader", (), {"eval": lambda _: None, "__call__": lambda _, **inputs: model(**inputs)})()
+    outputs = outputs_of(reader, features, batch_size=16)
+    assert outputs.shape == (2, 2)
+    assert max(held) == 16
+    assert sum(held) == len(features)

@@ -13,6 +13,7 @@ import numpy as np
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.findings import Finding, Place, plural, share, some
+from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.tasks import Task, column
 
 SHORT = 3
@@ -113,7 +114,9 @@ def cut_texts(
             continue
         _, total, lost = tokens[name]
         longer = f"longer than {encoded.tokenizer.model_max_length} tokens"
-        advice = "A higher --data.max_length reads more, where the backbone can; --task.long_texts windows reads all."
+        advice = "A higher --data.max_length reads more, where the backbone can."
+        if isinstance(encoded.task, LongTexts):
+            advice = f"{advice[:-1]}; --task.long_texts windows reads all."
         if encoded.task.windows_pooled is not None:
             longer = "longer than the windows that training reads of a row"
             advice = "--task.max_windows says how many these are; answers are given by all."

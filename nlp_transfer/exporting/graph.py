@@ -21,6 +21,7 @@ from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.exporting.folders import refuse_existing, written
 from nlp_transfer.exporting.sample import sample
+from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Run
@@ -82,15 +83,21 @@ def onnx(run: Run, output: Path) -> list[str]:
         }
         (folder / "export.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
         (folder / "task.json").write_text(json.dumps(run.task.to_json(), ensure_ascii=False), encoding="utf-8")
+        pieced = isinstance(run.task, LongTexts) and run.task.long_texts != "truncate"
         classifies = config.problem_type == "single_label_classification" and len(run.task.asked_columns) == 1
+        classifies = classifies and not pieced
         if classifies:
             (folder / "example.py").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
     said = f"{listing(outputs)} as the run's, to {difference:.1e}, in {len(batches)} shapes."
     if classifies:
         return [said, f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone."]
+    if pieced:
+        limit = recipe.data.max_length
+        said += f" It reads at most {limit} tokens at once: which of a longer text, and how windows are pooled, is yours to do."
     return [
         said,
-        f"what its outputs mean says {output / 'task.json'}; there is an example for one text and one label only.",
+        f"what its outputs mean says {output / 'task.json'}; there is an example for one text, read from its beginning, and one "
+        "label only.",
     ]
 
 
