@@ -15,8 +15,8 @@ from torch import nn
 from nlp_transfer import environment, report
 from nlp_transfer.backbone import Backbone
 from nlp_transfer.data.activations import Once, unchanging
-from nlp_transfer.data.batches import Features, LengthBuckets
-from nlp_transfer.data.inspection import cut_texts
+from nlp_transfer.data.batches import Features, LengthBuckets, learned
+from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.errors import Interrupted, Stopped
 from nlp_transfer.evaluation.outputs import outputs_of
@@ -87,8 +87,14 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     started = time.perf_counter()
     data = load(recipe.data, recipe.columns, recipe.task, recipe.seed)
     tokenizer = backbone.tokenizer(recipe.data.max_length)
-    features = {name: Features.of(split.rows, data.task, tokenizer) for name, split in data.splits.items()}
-    data.warnings.extend(cut_texts(data.splits, features))
+    readers = {"train": data.task.learning()}
+    features = {
+        name: Features.of(split.rows, readers.get(name, data.task), tokenizer) for name, split in data.splits.items()
+    }
+    tokens = tokens_read(data.splits, features)
+    data.tokens.update({name: each.said() for name, each in tokens.items()})
+    data.notes.extend(windows_read(features))
+    data.warnings.extend(cut_texts(data.splits, features, tokens))
     for sentence in (*data.notes, *(f"warning: {warning}" for warning in data.warnings)):
         show.say(sentence)
 
@@ -190,14 +196,15 @@ def _train(
             model, features = once.through(model, features, frozen, show.say)
     prepared_in = time.perf_counter() - clock
 
-    plan = LengthBuckets(features["train"].lengths, settings.batch_size, settings.accumulate, recipe.seed)
+    drawn = learned(features["train"])
+    plan = LengthBuckets(drawn.lengths, settings.batch_size, settings.accumulate, recipe.seed, drawn.counts)
     groups = method.parameter_groups(model, head, settings)
 
     def begin(model: nn.Module, epoch: int) -> None:
         method.unfreeze(model, head, epoch)
 
-    loop = Loop(model, groups, plan, features["train"].fetch, task.loss, settings, engine, begin=begin, still=still)
-    recorder = Recorder(show, folder.log, engine, data.splits["train"], features["train"].rows)
+    loop = Loop(model, groups, plan, drawn.fetch, drawn.loss, settings, engine, begin=begin, still=still)
+    recorder = Recorder(show, folder.log, engine, data.splits["train"], drawn.rows)
     fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder, prepared_in)
     if folder.resumes:
         resumed = fit.resume()

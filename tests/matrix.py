@@ -57,6 +57,8 @@ class Cell:
     settings: dict[str, Any] = field(default_factory=dict)
     pairs: bool = False
     """Two texts per row."""
+    windows: bool = False
+    """Rows are read in windows, whose outputs are pooled."""
 
     @property
     def sample(self) -> str:
@@ -80,13 +82,14 @@ class Cell:
         return next((UNSUPPORTED[key] for key in kinds if key in UNSUPPORTED), None)
 
     def __str__(self) -> str:
-        return f"{self.way}, {self.sample}, {self.family}, {self.pooling}"
+        return f"{self.way}, {self.sample}{' in windows' if self.windows else ''}, {self.family}, {self.pooling}"
 
 
 def cells() -> list[Cell]:
     """Every method x every task x an encoder and a decoder; every method and variant x every family x classification; every
-    method x every pooling, and its further settings, x the encoder and the decoder; two texts x every method x these and x
-    every family; full x every family x question answering, whose head some lack or call otherwise, and LoRA on some of those."""
+    method x every pooling, and its further settings, x the encoder and the decoder; two texts, and texts in windows, x every
+    method x these; two texts x every family; full x every family x question answering, whose head some lack or call otherwise,
+    and LoRA on some of those."""
     both = ("bert", "gpt2")
     found = [Cell(method, task, family) for method in methods.names() for task in tasks.names() for family in both]
     found += [Cell("full", "qa", family) for family in FAMILIES]
@@ -100,6 +103,7 @@ def cells() -> list[Cell]:
             Cell(method, "classification", family, pooling) for family in both for pooling in ("own", "mean", "last")
         ]
         found += [Cell(method, "classification", family, pairs=True) for family in both]
+        found += [Cell(method, "classification", family, windows=True) for family in both]
     found += [Cell("full", "classification", family, pairs=True) for family in FAMILIES]
     return list({str(cell): cell for cell in found}.values())
 

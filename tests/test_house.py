@@ -29,7 +29,7 @@ LAYERS = (
     ("upper",),
     ("standin", "tuners"),
     ("heads", "adapters", "texts"),
-    ("metrics", "labels", "temperature", "thresholds", "training", "backbone"),
+    ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
     (
         *("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
         *("answerer", "answers", "references", "spans", "windows"),

@@ -21,7 +21,7 @@ from transformers import set_seed
 
 from nlp_transfer import artefacts, methods, samples, tasks
 from nlp_transfer.backbone import Backbone, LoadedModel, ModelSettings
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.batches import Features, WholeRows, learned
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.errors import RequestError
@@ -91,6 +91,7 @@ class Made:
     whole: list[str]
     """Names of the blocks that learn whole under a tuner."""
     features: Features
+    drawn: Features | WholeRows
 
     @classmethod
     def of(cls, cell: Cell, folder: Path) -> Made:
@@ -98,26 +99,23 @@ class Made:
         method = methods.find(cell.method)(**{**WIDER.get(cell.method, {}), **cell.settings})
         settings, head = ModelSettings(str(folder)), HeadSettings(cell.pooling)  # type: ignore[arg-type]
         backbone = found_backbone(settings)
-        recipe = Recipe(tasks.find(cell.task)(), DataSettings("rows.csv"), settings, method, head=head)
+        rows = DataSettings("rows.csv", max_length=24 if cell.windows else None)
+        recipe = Recipe(tasks.find(cell.task)(), rows, settings, method, head=head)
         recipe = recipe.resolved(backbone, torch.device("cpu"))
         loaded = copy.deepcopy(under_head(folder, cell.task, cell.sample, recipe.head.pooling))
         set_seed(0)
         top = cell.settings.get("top", 0) if cell.reason is None else 0
         whole = block_names(loaded.model)[-top:] if top else []
         model = method.apply(loaded.model, loaded.head)
-        rows = found.splits["train"].rows.select(range(ROWS))
-        return cls(
-            cell,
-            recipe,
-            model,
-            loaded.head,
-            whole,
-            Features.of(rows, found.task, backbone.tokenizer(recipe.data.max_length)),
-        )
+        task = replace(found.task, long_texts="windows", stride=4) if cell.windows else found.task
+        tokenizer = backbone.tokenizer(recipe.data.max_length)
+        features = Features.of(found.splits["train"].rows.select(range(ROWS)), task, tokenizer)
+        assert not cell.windows or len(features) > 2 * ROWS
+        return cls(cell, recipe, model, loaded.head, whole, features, learned(features))
 
     @property
     def batch(self) -> Batch:
-        return self.features.fetch(np.arange(ROWS))
+        return self.drawn.fetch(np.arange(ROWS))
 
     def logits(self, model: Any) -> torch.Tensor:
         with torch.no_grad():
@@ -127,9 +125,7 @@ class Made:
     def loop(self, settings: TrainSettings) -> Loop:
         groups = self.recipe.method.parameter_groups(self.model, self.head, settings)
         engine = accelerator(settings.precision)
-        return Loop(
-            self.model, groups, InOrder(ROWS, ROWS), self.features.fetch, self.features.task.loss, settings, engine
-        )
+        return Loop(self.model, groups, InOrder(ROWS, ROWS), self.drawn.fetch, self.drawn.loss, settings, engine)
 
 
 def check(made: Made, folder: Path) -> None:

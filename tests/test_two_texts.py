@@ -13,7 +13,7 @@ import torch
 
 from nlp_transfer import cli, fine_tune, load_run, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
-from nlp_transfer.data.activations import Once, head_alone
+from nlp_transfer.data.activations import Once, unchanged
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import choose_columns
 from nlp_transfer.data.files import Table
@@ -22,6 +22,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import load
 from nlp_transfer.errors import RequestError
 from nlp_transfer.heads import load_with_head
+from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.runs import Run
 from nlp_transfer.tasks import find
 from nlp_transfer.tasks.classification import Classification
@@ -196,8 +197,8 @@ def test_the_head_alone_answers_pairs_as_the_whole_model_does(tiny: Path, poolin
     model.base_model.requires_grad_(False)
     batch = features.fetch(np.arange(6))
     once = Once(nullcontext, Path(), done=lambda _: None)
-    stored = once.over(head_alone(model.eval(), features), {"test": features})["test"].fetch(np.arange(6))
-    alone = head_alone(model, features).model
+    stored = once.over(unchanged(model.eval(), features, EVERY_BLOCK), {"test": features})["test"].fetch(np.arange(6))
+    alone = unchanged(model, features, EVERY_BLOCK).model
     with torch.no_grad():
         whole = model(**batch.inputs).logits
         torch.testing.assert_close(alone(**stored.inputs).logits, whole, atol=1e-5, rtol=0)

@@ -158,12 +158,13 @@ def test_states_in_half_take_half_and_are_near(folders: dict[str, Path], tmp_pat
     )
 
 
-@pytest.mark.parametrize("method", ["freeze", "adapter"])
+@pytest.mark.parametrize(("method", "long_texts"), [("adapter", "truncate"), ("freeze", "windows")])
 def test_a_run_is_the_same_with_and_without(
-    method: str, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    method: str, long_texts: str, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = {"source": str(samples.path("classification")), "limit": 40}
-    given = {"model": str(folders["bert"]), "task": "classification", "data": data}
+    data = {"source": str(samples.path("classification")), "limit": 40, "max_length": 24}
+    task = {"name": "classification", "long_texts": long_texts, "stride": 4}
+    given = {"model": str(folders["bert"]), "task": task, "data": data}
     given |= {"method": {"name": method, **TOP_ONLY[method]}}
     rows = ["A cheap flight to the sea.", "The parcel has not come."]
     answers = []

@@ -138,11 +138,12 @@ class Once:
             say(f"what never changes runs in every epoch: {reason}.")
             return model, features
         rows, seconds = sum(map(len, features.values())), time.perf_counter() - started
+        of = "rows" if features["train"].task.windows_pooled is None else "windows"
         below, above = "the backbone", "the head alone"
         if isinstance(part, UpperPart):
             below = "the lowest block" if frozen_blocks == 1 else f"the lowest {frozen_blocks} blocks"
             above = "what stands above"
-        say(f"{below} ran once over {rows} rows, in {seconds:.1f} s; what trains is {above}.")
+        say(f"{below} ran once over {rows} {of}, in {seconds:.1f} s; what trains is {above}.")
         return part.model, stored
 
     def over(self, part: HeadAlone | UpperPart, features: Mapping[str, Features]) -> dict[str, Features]:

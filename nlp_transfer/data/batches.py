@@ -7,14 +7,18 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.compute
+import torch
 from datasets import Dataset
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from nlp_transfer.long_texts import pooled
 from nlp_transfer.quiet import quiet
 from nlp_transfer.tasks import Columns, Task, column
 from nlp_transfer.training.batch import Batch
@@ -85,8 +89,68 @@ class Features:
         several = "row" in self.columns.column_names
         return np.array(column(self.columns, "row")) if several else np.arange(len(self))
 
+    @property
+    def counts(self) -> np.ndarray | None:
+        """How many features are learned from together: None, each by itself."""
+        return None
+
+    def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
+        """The task's."""
+        return self.task.loss(outputs, batch)
+
     def __len__(self) -> int:
         return len(self.columns)
+
+
+@dataclass(frozen=True)
+class WholeRows:
+    """Rows to learn from whose features are answered together: a batch holds all features of each of its rows."""
+
+    features: Features
+
+    def fetch(self, indices: np.ndarray) -> Batch:
+        """One padded batch of rows: the features of each one behind the other, targets by row."""
+        counts = self.counts[indices]
+        members = np.concatenate([np.arange(self._starts[i], self._starts[i + 1]) for i in indices])
+        batch = self.features.fetch(members)
+        first = torch.from_numpy(np.cumsum(counts) - counts)
+        return Batch(batch.inputs, {name: each[first] for name, each in batch.targets.items()}, counts.tolist())
+
+    def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
+        """The task's, of outputs pooled by row."""
+        task = self.features.task
+        assert task.windows_pooled is not None
+        assert batch.counts is not None
+        logits = pooled(outputs.logits.float(), batch.counts, task.windows_pooled)
+        return task.loss(SimpleNamespace(logits=logits), batch)
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """Where the features of each row begin, and where the last one's end (rows + 1,)."""
+        return np.searchsorted(self.features.rows, np.arange(self.features.rows[-1] + 2))
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many features each row has (rows,)."""
+        return np.diff(self._starts)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of all features of each row (rows,)."""
+        return np.add.reduceat(self.features.lengths, self._starts[:-1])
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows themselves (rows,)."""
+        return np.arange(len(self))
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+def learned(features: Features) -> Features | WholeRows:
+    """What training draws from features: each by itself, or rows, where a row's features are answered together."""
+    return features if features.task.windows_pooled is None else WholeRows(features)
 
 
 def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -103,16 +167,19 @@ def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:
 
 @dataclass(frozen=True)
 class LengthBuckets:
-    """Which features make which step of training: a function of (seed, epoch) alone.
+    """Which features, or rows with all their features, make which step of training: a function of (seed, epoch) alone.
 
-    All features are shuffled, every `POOL` steps' worth of them is sorted by length and cut into steps, and the steps are
-    shuffled: batches of similar lengths in random order. A step's rows are then dealt to its `accumulate` batches.
+    All are shuffled, every `POOL` steps' worth of them is sorted by length and cut into steps, and the steps are
+    shuffled: batches of similar lengths in random order. A step's rows are then dealt to its `accumulate` batches, or to
+    more: a batch has at most `batch_size` features, or one row.
     """
 
     lengths: np.ndarray
     batch_size: int
     accumulate: int
     seed: int
+    counts: np.ndarray | None = None
+    """How many features each row has; None: one each."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -131,10 +198,19 @@ class LengthBuckets:
             drawn = order[start : start + pool]
             drawn = drawn[np.argsort(-self.lengths[drawn], kind="stable")]
             steps += [drawn[i : i + rows_per_step] for i in range(0, len(drawn), rows_per_step)]
-        return [
-            [steps[i][j : j + self.batch_size] for j in range(0, len(steps[i]), self.batch_size)]
-            for i in generator.permutation(len(steps))
-        ]
+        return [self._dealt(steps[i]) for i in generator.permutation(len(steps))]
+
+    def _dealt(self, step: np.ndarray) -> list[np.ndarray]:
+        """A step's rows in batches."""
+        if self.counts is None:
+            return [step[j : j + self.batch_size] for j in range(0, len(step), self.batch_size)]
+        cuts, held = [], 0
+        for j, count in enumerate(self.counts[step].tolist()):
+            if held and held + count > self.batch_size:
+                cuts.append(j)
+                held = 0
+            held += count
+        return np.split(step, cuts)
 
 
 def by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

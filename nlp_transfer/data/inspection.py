@@ -6,13 +6,14 @@ import copy
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.findings import Finding, Place, plural, share, some
+from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.tasks import Task, column
 
 SHORT = 3
@@ -45,13 +46,61 @@ def inspected(task: Task, splits: Mapping[str, Split]) -> list[Finding]:
     ]
 
 
-def cut_texts(splits: Mapping[str, Split], features: Mapping[str, Features]) -> list[Finding]:
-    """Rows of which the model reads only the beginning, and how many tokens it never sees, by split.
+class Tokens(NamedTuple):
+    """What is read of a split: its features, its tokens, special ones too, and how many of each row are not read (rows,)."""
 
-    Rows as long as the limit are encoded again without one. A task that answers one row by several features reads all but
-    what it says itself in a column `cut`: of questions the end.
+    features: int
+    total: int
+    lost: np.ndarray
+
+    def said(self) -> dict[str, int]:
+        """Three numbers for the report."""
+        return {"features": self.features, "tokens": self.total, "not_read": int(self.lost.sum())}
+
+
+def tokens_read(splits: Mapping[str, Split], features: Mapping[str, Features]) -> dict[str, Tokens]:
+    """What is read of every split and what is not, as its features say it.
+
+    Where they do not, rows as long as the limit are encoded again without one; and a split of which rows make several
+    features is left out, since its task reads all but what it says itself.
     """
-    findings = []
+    found = {}
+    for name, split in splits.items():
+        encoded, lost = features[name], np.zeros(len(split), dtype=np.int64)
+        if "lost" in encoded.columns.column_names:
+            np.add.at(lost, encoded.rows, np.array(column(encoded.columns, "lost")))
+            found[name] = Tokens(len(encoded), sum(column(encoded.columns, "tokens")), lost)
+            continue
+        if len(encoded) != len(split):
+            continue
+        full = np.flatnonzero(encoded.lengths >= encoded.tokenizer.model_max_length)
+        if len(full):
+            tokenizer = copy.deepcopy(encoded.tokenizer)
+            tokenizer.model_max_length = WITHOUT_LIMIT
+            whole = encoded.task.encode(split.rows.select(full)[:], tokenizer)["input_ids"]
+            lost[full] = np.array([len(ids) for ids in whole]) - encoded.lengths[full]
+        found[name] = Tokens(len(encoded), int(encoded.lengths.sum() + lost.sum()), lost)
+    return found
+
+
+def windows_read(features: Mapping[str, Features]) -> list[str]:
+    """How many windows there are, where rows are read in windows whose outputs are pooled."""
+    if any(each.task.windows_pooled is None for each in features.values()):
+        return []
+    counts = [f"{len(each):,} of {name}" for name, each in features.items()]
+    limit = features["train"].tokenizer.model_max_length
+    return [f"rows are read in windows of up to {limit} tokens: {', '.join(counts)}."]
+
+
+def cut_texts(
+    splits: Mapping[str, Split], features: Mapping[str, Features], tokens: Mapping[str, Tokens] | None = None
+) -> list[Finding]:
+    """Rows that the model does not read whole, and how many tokens it never sees, by split.
+
+    `tokens` are as `tokens_read` gives them, where it was asked before.
+    Of questions only the end is lost, where a column `cut` says so.
+    """
+    findings, tokens = [], tokens_read(splits, features) if tokens is None else tokens
     for name, split in splits.items():
         encoded = features[name]
         if "cut" in encoded.columns.column_names:
@@ -61,21 +110,19 @@ def cut_texts(splits: Mapping[str, Split], features: Mapping[str, Features]) -> 
                 places = _places(splits, ((name, int(row)) for row in rows))
                 findings.append(Finding("cut_questions", message, rows.size, places))
             continue
-        limit = encoded.tokenizer.model_max_length
-        full = np.flatnonzero(encoded.lengths >= limit)
-        if len(encoded) != len(split) or not len(full):
+        if name not in tokens or not (cut := np.flatnonzero(tokens[name].lost > 0)).size:
             continue
-        tokenizer = copy.deepcopy(encoded.tokenizer)
-        tokenizer.model_max_length = WITHOUT_LIMIT
-        whole = encoded.task.encode(split.rows.select(full)[:], tokenizer)["input_ids"]
-        lost = np.array([len(ids) for ids in whole]) - encoded.lengths[full]
-        if not (cut := full[lost > 0]).size:
-            continue
-        tokens = int(encoded.lengths.sum() + lost.sum())
+        _, total, lost = tokens[name]
+        longer = f"longer than {encoded.tokenizer.model_max_length} tokens"
+        advice = "A higher --data.max_length reads more, where the backbone can."
+        if isinstance(encoded.task, LongTexts):
+            advice = f"{advice[:-1]}; --task.long_texts windows reads all."
+        if encoded.task.windows_pooled is not None:
+            longer = "longer than the windows that training reads of a row"
+            advice = "--task.max_windows says how many these are; answers are given by all."
         message = (
-            f"{name}: {plural(len(cut))} of {len(split):,} longer than {limit} tokens; {int(lost.sum()):,} of {tokens:,} "
-            f"tokens ({share(int(lost.sum()), tokens)}) are not read. A higher --data.max_length reads more, where the "
-            "backbone can."
+            f"{name}: {plural(len(cut))} of {len(split):,} {longer}; {int(lost.sum()):,} of {total:,} tokens "
+            f"({share(int(lost.sum()), total)}) are not read. {advice}"
         )
         findings.append(Finding("cut_texts", message, len(cut), _places(splits, ((name, int(row)) for row in cut))))
     return findings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +34,8 @@ class Data:
     columns: dict[str, str]
     notes: list[str]
     warnings: list[Finding]
+    tokens: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By split, once it is encoded: its features, its tokens, and how many of these are not read."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -48,6 +50,7 @@ class Data:
             "columns": self.columns,
             "notes": self.notes,
             "warnings": [finding.to_json() for finding in self.warnings],
+            "tokens": self.tokens,
             "fingerprint": self.fingerprint,
         }
 

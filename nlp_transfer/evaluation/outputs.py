@@ -1,4 +1,4 @@
-"""The outputs of a model for all features of a split, in the order of the features."""
+"""The outputs of a model for all features of a split, in the order of the features, or of the rows where windows are pooled."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from nlp_transfer.data.batches import Features, by_length
 from nlp_transfer.environment import processes
+from nlp_transfer.long_texts import pooled_by_row
 
 
 def outputs_of(
@@ -22,7 +23,7 @@ def outputs_of(
     autocast: AbstractContextManager[Any] | None = None,
     each_batch: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """What the task keeps of the model's outputs, float32, features first.
+    """What the task keeps of the model's outputs, float32, features first; rows first where the task pools their windows.
 
     Features are read in batches of similar lengths; with several processes each reads its share of the batches, and all
     get all outputs. Without `autocast` the model computes in the precision of its weights. `each_batch` is called before
@@ -43,4 +44,6 @@ def outputs_of(
     if count > 1:
         shares = gather_object(list(zip(batches, kept, strict=True)))
         batches, kept = [share[0] for share in shares], [share[1] for share in shares]
-    return np.concatenate(kept)[np.argsort(np.concatenate(batches))]
+    outputs = np.concatenate(kept)[np.argsort(np.concatenate(batches))]
+    pooling = features.task.windows_pooled
+    return outputs if pooling is None else pooled_by_row(outputs, features.rows, pooling)

@@ -27,7 +27,7 @@ def described(run: Run, inputs: list[str], outputs: list[str]) -> dict[str, Any]
     config: Any = run.model.config
     reads, tokenizer = _reads(run), run.tokenizer
     joined = reads == "pairs" and not texts.separates(tokenizer)
-    before, after = texts.around(tokenizer) if joined else ([], [])
+    before, _, after = texts.Frame.of(tokenizer, paired=False).ids if joined else ([], [], [])
     if reads == "question":
         after = windows.after_context(tokenizer)
     return {

@@ -7,7 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from datasets import Dataset
@@ -178,8 +178,18 @@ class Task(ABC):
         """Features of rows, in columns, `input_ids` among them; with targets where the rows have answers.
 
         Texts are cut at `tokenizer.model_max_length`, or make several features: then a column `row` says whose each is (the
-        index in `rows`, ascending; every row has one or more).
+        index in `rows`, ascending; every row has one or more). Columns `tokens` and `lost` may say how many tokens a row has
+        and how many of these no feature holds, in its first feature, with 0 in the others.
         """
+
+    def learning(self) -> Self:
+        """The task as it encodes rows to learn from; the same one by default."""
+        return self
+
+    @property
+    def windows_pooled(self) -> Literal["mean", "max"] | None:
+        """How the outputs of all features of a row become one, before `loss` and `decode` see them; None: they stay apart."""
+        return None
 
     @abstractmethod
     def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:

@@ -26,6 +26,7 @@ from nlp_transfer.labels import (
     rarity,
     similar_labels,
 )
+from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.accuracy import accuracy
 from nlp_transfer.metrics.expected_calibration_error import expected_calibration_error
@@ -56,7 +57,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(LongTexts, Task):
     """One of several labels for a text (topics, intents, kinds of question) or for two (entailment, paraphrase)."""
 
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {**texts.COLUMNS, "label": LABEL_NAMES}
@@ -144,10 +145,10 @@ class Classification(Task):
 
     def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
         """Token ids of each row's text or texts, and the label's number where there is one."""
-        features = texts.encode(rows, tokenizer)
+        features = texts.encode(rows, tokenizer, self)
         if "label" in rows:
             numbers = {name: i for i, name in enumerate(self.classes)}
-            features["label"] = [numbers[label] for label in column(rows, "label")]
+            features["label"] = texts.of_features([numbers[label] for label in column(rows, "label")], features)
         return features
 
     def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:

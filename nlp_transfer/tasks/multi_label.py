@@ -26,6 +26,7 @@ from nlp_transfer.labels import (
     separator_of,
     similar_labels,
 )
+from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.multi_label_macro_f1 import multi_label_macro_f1
 from nlp_transfer.metrics.multi_label_micro_f1 import multi_label_micro_f1
@@ -58,7 +59,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class MultiLabel(Task):
+class MultiLabel(LongTexts, Task):
     """Any number of several labels for a text (what it is about, what it expresses) or for two; none is an answer too."""
 
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -174,9 +175,9 @@ class MultiLabel(Task):
 
     def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
         """Token ids of each row's text or texts, and 0 or 1 for every label where there are answers."""
-        features = texts.encode(rows, tokenizer)
+        features = texts.encode(rows, tokenizer, self)
         if "labels" in rows:
-            features["labels"] = self._table(column(rows, "labels")).tolist()
+            features["labels"] = texts.of_features(self._table(column(rows, "labels")).tolist(), features)
         return features
 
     def _table(self, labels: Sequence[Sequence[str]]) -> np.ndarray:

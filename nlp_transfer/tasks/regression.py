@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from nlp_transfer import texts
 from nlp_transfer.errors import RequestError, RowError
+from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
 from nlp_transfer.metrics.pearson_correlation import pearson_correlation
@@ -53,7 +54,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Regression(Task):
+class Regression(LongTexts, Task):
     """A number for a text (urgency, price, grade) or for two (how alike they are)."""
 
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -97,6 +98,7 @@ class Regression(Task):
     margin: float | None = field(default=None, metadata=FITTED)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.coverage < 1:
             raise RequestError(f"task.coverage is {self.coverage:g}: expected a share between 0 and 1.")
         if self.tolerance is not None and not 0 <= self.tolerance < float("inf"):
@@ -193,9 +195,10 @@ class Regression(Task):
 
     def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
         """Token ids of each row's text or texts, and the standardised target where there is one."""
-        features = texts.encode(rows, tokenizer)
+        features = texts.encode(rows, tokenizer, self)
         if "target" in rows:
-            features["target"] = ((np.array(column(rows, "target")) - self.mean) / self.deviation).tolist()
+            targets = (np.array(column(rows, "target")) - self.mean) / self.deviation
+            features["target"] = texts.of_features(targets.tolist(), features)
         return features
 
     def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:

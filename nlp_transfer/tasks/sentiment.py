@@ -79,6 +79,7 @@ class Sentiment(Classification):
     numbers_read: dict[str, str] = field(default_factory=dict, metadata=FITTED)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.negative_to < self.positive_from <= 5:
             raise RequestError(
                 f"task.negative_to is {self.negative_to:g} and task.positive_from {self.positive_from:g}: "

@@ -16,6 +16,8 @@ class Batch:
 
     inputs: Mapping[str, Tensor]
     targets: Mapping[str, Tensor] = field(default_factory=dict)
+    counts: Sequence[int] | None = None
+    """How many of the inputs, one behind the other, belong to each row of the targets; None: one to each."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -23,7 +25,7 @@ class Batch:
         def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 
-        return Batch(moved(self.inputs), moved(self.targets))
+        return Batch(moved(self.inputs), moved(self.targets), self.counts)
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))

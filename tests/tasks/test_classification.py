@@ -278,7 +278,8 @@ def test_a_task_survives_json(task):
 
 def test_settings_hold_nothing_that_was_learned():
     assert fitted(class_weights="balanced").settings() == Classification(class_weights="balanced").settings()
-    assert set(Classification().settings()) == {"labels", "class_weights", "calibration"}
+    long_texts = {"long_texts", "head_share", "stride", "pool_windows", "max_windows"}
+    assert set(Classification().settings()) == {"labels", "class_weights", "calibration", *long_texts}
 
 
 def test_the_sample_is_a_data_set_of_the_task():

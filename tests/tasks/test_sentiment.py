@@ -369,7 +369,8 @@ def test_a_task_survives_json_and_reads_on_as_before(task):
 def test_settings_hold_nothing_that_was_learned():
     assert fitted([-1, 1]).settings() == Sentiment().settings()
     assert set(Sentiment().settings()) == {
-        "class_weights", "calibration", "scale", "grades", "negative_to", "positive_from", "neutral"
+        "class_weights", "calibration", "scale", "grades", "negative_to", "positive_from", "neutral",
+        "long_texts", "head_share", "stride", "pool_windows", "max_windows",
     }  # fmt: skip
 
 
