@@ -1,0 +1,244 @@
+"""Analysis: from the runs of a comparison to every number that is shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nlp_transfer.comparison.evidence import Evidence, Line
+from nlp_transfer.comparison.statistics import Difference, Scores, Spread, differences, draw, spread
+from nlp_transfer.errors import RequestError
+
+SCHEMA = 1
+"""Version of analysis.json."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that has no score."""
+
+    candidate: str
+    train_rows: int
+    seed: int
+    status: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A candidate or a baseline at one training size, over its seeds."""
+
+    candidate: str
+    model: str
+    baseline: bool
+    from_scratch: bool
+    learning_rate: float | None
+    spread: Spread
+    """Of the score that is compared, on the test rows."""
+    scores: Mapping[str, float]
+    """Means of every score on the test rows."""
+    costs: Mapping[str, float]
+    """Means of every cost that is known."""
+    forgetting: Mapping[str, float]
+    """Means of what the backbone forgot, where that was measured."""
+    unfinished: tuple[Unfinished, ...]
+    best_run: str | None
+    """The folder of the run that is best on validation."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """All that was compared at one training size."""
+
+    train_rows: int
+    entries: tuple[Entry, ...]
+    differences: tuple[Difference, ...]
+    """From the reference."""
+    transfer: tuple[Difference, ...]
+    """From the same architecture, trained from scratch."""
+    baseline: Difference | None
+    """The reference, held against the best baseline."""
+
+    def entry(self, candidate: str) -> Entry:
+        """The entry of a candidate."""
+        return next(entry for entry in self.entries if entry.candidate == candidate)
+
+
+@dataclass(frozen=True)
+class Search:
+    """The learning rates that were tried for a candidate at one training size, and what validation said."""
+
+    candidate: str
+    train_rows: int
+    chosen: float | None
+    rates: tuple[tuple[float, float | None], ...]
+    """Rate, and the score on validation; None where the trial did not finish."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Every number that a report of a comparison shows."""
+
+    schema: int
+    task: str
+    metric: str
+    higher_is_better: bool
+    reference: str
+    fingerprint: str
+    rows: Mapping[str, int]
+    seeds: tuple[int, ...]
+    trials: int
+    sizes: tuple[Size, ...]
+    """The largest first."""
+    searches: tuple[Search, ...]
+    flags: tuple[str, ...]
+
+
+def analyse(evidence: Evidence) -> Analysis:
+    """The analysis of a comparison.
+
+    Runs that diverged or failed are named and left out: differences are of the seeds that both sides have.
+
+    Raises:
+        RequestError: where no run finished, or what was judged cannot be read.
+    """
+    protocol = evidence.protocol
+    return Analysis(
+        schema=SCHEMA,
+        task=protocol["task"]["name"],
+        metric=evidence.metric,
+        higher_is_better=protocol["higher_is_better"],
+        reference=protocol["reference"],
+        fingerprint=protocol["data"]["fingerprint"],
+        rows=protocol["data"]["rows"],
+        seeds=tuple(protocol["seeds"]),
+        trials=protocol["trials"],
+        sizes=tuple(_size(evidence, size) for size in evidence.sizes),
+        searches=tuple(_searches(evidence)),
+        flags=tuple(protocol["flags"]),
+    )
+
+
+def _size(evidence: Evidence, train_rows: int) -> Size:
+    """Everything of one training size; Holm's family is the candidates of this size."""
+    higher, reference = evidence.protocol["higher_is_better"], evidence.protocol["reference"]
+    runs = _by_candidate(evidence.of("run", train_rows))
+    baselines = _by_candidate(evidence.of("baseline", train_rows))
+    scores = _scores(evidence, {**baselines, **runs})
+    entries = [_entry(evidence, name, lines, scores.get(name)) for name, lines in {**runs, **baselines}.items()]
+    compared = {name: each for name, each in scores.items() if name in runs}
+    held = differences(compared, reference, higher) if reference in compared else []
+    return Size(
+        train_rows=train_rows,
+        entries=tuple(entries),
+        differences=tuple(held),
+        transfer=tuple(_transfer(entries, compared, higher)),
+        baseline=_over_baseline(
+            compared.get(reference), reference, {name: scores[name] for name in baselines if name in scores}, higher
+        ),
+    )
+
+
+def _by_candidate(lines: Sequence[Line]) -> dict[str, list[Line]]:
+    found: dict[str, list[Line]] = {}
+    for line in sorted(lines, key=lambda line: line["seed"]):
+        found.setdefault(line["candidate"], []).append(line)
+    return found
+
+
+def _scores(evidence: Evidence, lines: Mapping[str, Sequence[Line]]) -> dict[str, Scores]:
+    """Scores of all that finished, drawn on the same rows."""
+    judged = {
+        name: {line["seed"]: evidence.judged(line) for line in its if evidence.finished(line)}
+        for name, its in lines.items()
+    }
+    judged = {name: seeds for name, seeds in judged.items() if seeds}
+    try:
+        return draw(judged, evidence.task.metrics, evidence.metric)
+    except ValueError as error:
+        raise RequestError(f"{evidence.folder}: {error}") from error
+
+
+def _entry(evidence: Evidence, name: str, lines: Sequence[Line], scores: Scores | None) -> Entry:
+    done = [line for line in lines if evidence.finished(line)]
+    sign = 1 if evidence.protocol["higher_is_better"] else -1
+    best = max(done, key=lambda line: sign * line["scores"]["validation"][evidence.metric], default=None)
+    return Entry(
+        candidate=name,
+        model=lines[0]["model"],
+        baseline=lines[0]["kind"] == "baseline",
+        from_scratch=bool(lines[0].get("from_scratch")),
+        learning_rate=lines[0]["learning_rate"],
+        spread=spread(scores or Scores((), np.empty(0), np.empty((0, 0)), 0)),
+        scores=_means([line["scores"]["test"] for line in done]),
+        costs=_means([line["costs"] for line in done]),
+        forgetting=_means([_flat(line.get("forgetting") or {}) for line in done]),
+        unfinished=tuple(_unfinished(line) for line in lines if line not in done),
+        best_run=best["folder"] if best and best["kind"] == "run" else None,
+    )
+
+
+def _unfinished(line: Line) -> Unfinished:
+    status = "no score" if line["status"] == "finished" else line["status"]
+    return Unfinished(line["candidate"], line["train_rows"], line["seed"], status, line["message"])
+
+
+def _means(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means of the figures that all have as numbers, by name."""
+    if not figures:
+        return {}
+    known = [name for name in figures[0] if all(_is_number(each.get(name)) for each in figures)]
+    return {name: float(np.mean([each[name] for each in figures])) for name in known}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested figures by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return found
+
+
+def _transfer(entries: Sequence[Entry], scores: Mapping[str, Scores], higher: bool) -> list[Difference]:
+    """Every candidate held against its own architecture trained from scratch, where that was run."""
+    found = []
+    for scratch in (entry for entry in entries if entry.from_scratch and entry.candidate in scores):
+        same = [each.candidate for each in entries if each.model == scratch.model and not each.from_scratch]
+        family = {name: scores[name] for name in (*same, scratch.candidate) if name in scores}
+        found += differences(family, scratch.candidate, higher)
+    return found
+
+
+def _over_baseline(
+    scores: Scores | None, name: str, baselines: Mapping[str, Scores], higher: bool
+) -> Difference | None:
+    """The reference held against the baseline of the best mean; one that knows no seed stands beside every seed."""
+    if scores is None or not baselines:
+        return None
+    best = (max if higher else min)(baselines, key=lambda each: baselines[each].scores.mean())
+    other = baselines[best]
+    other = other.for_all(scores.seeds) if len(other.seeds) == 1 else other
+    return differences({name: scores, best: other}, best, higher)[0]
+
+
+def _searches(evidence: Evidence) -> list[Search]:
+    """The trials of every candidate and training size, rates ascending."""
+    cells: dict[tuple[str, int], list[Line]] = {}
+    for line in evidence.of("trial"):
+        cells.setdefault((line["candidate"], line["train_rows"]), []).append(line)
+    chosen = {(line["candidate"], line["train_rows"]): line["learning_rate"] for line in evidence.of("run")}
+    found = []
+    for (name, rows), lines in cells.items():
+        rates = [
+            (line["learning_rate"], line["scores"].get("validation", {}).get(evidence.metric))
+            for line in sorted(lines, key=lambda line: line["learning_rate"])
+        ]
+        found.append(Search(name, rows, chosen.get((name, rows)), tuple(rates)))
+    return found

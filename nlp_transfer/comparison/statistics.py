@@ -1,0 +1,286 @@
+"""Statistics of a comparison: how sure means and differences are, over other seeds and over other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy import special, stats
+from statsmodels.stats.multitest import multipletests
+
+ALPHA = 0.05
+"""How often one or more of the methods may be called different though none is; intervals hold 1 - ALPHA."""
+
+POWER = 0.9
+"""How often the smallest detectable difference would be found."""
+
+DRAWS = 1000
+"""Bootstrap samples."""
+
+LEAST_SEEDS = 5
+"""Pairs of seeds from which a verdict is drawn."""
+
+LEAST_ROWS = 50
+"""Test rows from which a verdict is drawn: with fewer, a handful of them decides."""
+
+Judged = Mapping[str, np.ndarray]
+"""Arrays of one run, rows first, from which `Task.metrics` computes every score."""
+
+Interval = tuple[float, float]
+
+Finding = Literal["better", "worse", "no detectable difference", "too few seeds", "too few rows"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one candidate, or the differences of two, by seed; and the same on rows that were drawn again."""
+
+    seeds: tuple[int, ...]
+    scores: np.ndarray
+    """(seeds,)"""
+    drawn: np.ndarray
+    """(draws, seeds): of a draw all have the same rows, and so have all candidates."""
+    rows: int
+    """Test rows."""
+
+    def of(self, seeds: Sequence[int]) -> Scores:
+        """Those of some of the seeds."""
+        at = [self.seeds.index(seed) for seed in seeds]
+        return replace(self, seeds=tuple(seeds), scores=self.scores[at], drawn=self.drawn[:, at])
+
+    def for_all(self, seeds: Sequence[int]) -> Scores:
+        """One run that knows no seed, beside runs of every seed."""
+        at = [0] * len(seeds)
+        return replace(self, seeds=tuple(seeds), scores=self.scores[at], drawn=self.drawn[:, at])
+
+    def less(self, other: Scores) -> Scores:
+        """Differences by seed, of the seeds that both have."""
+        seeds = [seed for seed in self.seeds if seed in other.seeds]
+        ours, theirs = self.of(seeds), other.of(seeds)
+        return replace(ours, scores=ours.scores - theirs.scores, drawn=ours.drawn - theirs.drawn)
+
+
+@dataclass(frozen=True)
+class Variance:
+    """The variance of a mean over seeds and rows, both of which are drawn, in its parts."""
+
+    seeds: float
+    """Of other seeds, on any rows."""
+    rows: float
+    """Of other rows, with these seeds."""
+    degrees: float
+    """Of freedom."""
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return float((self.seeds + self.rows) ** 0.5)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The mean over seeds, and how sure it is; None where there are too few seeds or rows to say."""
+
+    seeds: tuple[int, ...]
+    scores: tuple[float, ...]
+    mean: float | None
+    deviation: float | None
+    """Over seeds."""
+    interval: Interval | None
+    """95 %, over seeds and rows: t with the two-level variance."""
+    bootstrap: Interval | None
+    """95 %, percentiles of a bootstrap over seeds and rows; of one seed, over rows alone."""
+    over_seeds: Interval | None
+    """95 %, t over seeds: for these very rows."""
+    variance: Variance | None
+    """Of the mean, over seeds and rows."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A candidate held against a reference: same seeds, same rows."""
+
+    candidate: str
+    reference: str
+    spread: Spread
+    """Of the candidate's score less the reference's."""
+    p: float | None
+    """Two-sided, from a t test with the two-level variance."""
+    adjusted_p: float | None
+    """After Holm (1979) over all candidates that have a verdict."""
+    effect_size: float | None
+    """d_z: the mean of the differences over their deviation over seeds (Cohen 1988, chapter 2.3.5; Lakens 2013, formula 6)."""
+    detectable: float | None
+    """The smallest difference that so many seeds and rows show with 90 % power: `detectable`."""
+    finding: Finding
+
+
+def draw(
+    judged: Mapping[str, Mapping[int, Judged]],
+    metrics: Callable[[Judged], Mapping[str, float]],
+    metric: str,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Scores]:
+    """Scores of every candidate and seed, and the same on rows drawn with replacement: the same rows for all.
+
+    Args:
+        judged: arrays by candidate and seed; all of the same test rows in the same order.
+        metrics: of the fitted task.
+        metric: which of its scores is compared.
+        draws: bootstrap samples.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: where the arrays are of different numbers of rows, or a score is no number.
+    """
+    runs = [(name, key, arrays) for name, seeds in judged.items() for key, arrays in seeds.items()]
+    if not runs:
+        return {}
+    rows = len(next(iter(runs[0][2].values())))
+    for name, key, arrays in runs:
+        if any(len(array) != rows for array in arrays.values()):
+            raise ValueError(f"{name}, seed {key}: its arrays do not have the {rows} rows that others have.")
+    generator = np.random.default_rng(seed)
+    every = [np.arange(rows), *(generator.integers(rows, size=rows) for _ in range(draws))]
+    table = np.array(
+        [
+            [metrics({key: array[picked] for key, array in arrays.items()})[metric] for *_, arrays in runs]
+            for picked in every
+        ]
+    )
+    scores, drawn = table[0], table[1:]
+    if not np.isfinite(scores).all():
+        name, key, _ = runs[int(np.flatnonzero(~np.isfinite(scores))[0])]
+        raise ValueError(f"{name}, seed {key}: {metric} is no number.")
+    # rows among which a score has no value say nothing of how it varies
+    drawn = drawn[np.isfinite(drawn).all(1)]
+    found = {}
+    for name, seeds in judged.items():
+        at = [i for i, run in enumerate(runs) if run[0] == name]
+        found[name] = Scores(tuple(seeds), scores[at], drawn[:, at], rows)
+    return found
+
+
+def spread(scores: Scores) -> Spread:
+    """Mean, deviation and intervals of scores, or of differences."""
+    seeds = len(scores.seeds)
+    values = tuple(float(value) for value in scores.scores)
+    if not seeds:
+        return Spread((), (), None, None, None, None, None, None)
+    mean = float(scores.scores.mean())
+    percentiles = bootstrap(scores)
+    if seeds == 1:
+        return Spread(scores.seeds, values, mean, None, None, percentiles, None, None)
+    deviation = float(scores.scores.std(ddof=1))
+    over_seeds = _around(mean, deviation / seeds**0.5, seeds - 1)
+    variance = two_level_variance(scores)
+    around = _around(mean, variance.error, variance.degrees)
+    return Spread(scores.seeds, values, mean, deviation, around, percentiles, over_seeds, variance)
+
+
+def two_level_variance(scores: Scores) -> Variance:
+    """The variance of the mean of two seeds' scores or more.
+
+    Seeds and rows are crossed random effects: with S seeds and n rows the mean has the variance
+    `seed / S + row / n + rest / (S n)`. The variance of the scores over seeds, divided by S, has the first and the last part;
+    that of the mean over seeds on rows drawn again the last two. The last part, which would count twice, is what is left
+    between the variance over rows of single seeds and that of their mean. Degrees of freedom are the harmonic mean of those of
+    seeds and rows, weighted by their shares of the variance: Satterthwaite (1946) weights by squares of these shares, which
+    calls too much different where there are five seeds and most of the variance is theirs.
+    """
+    seeds, rows = len(scores.seeds), scores.rows
+    unbiased = rows / max(rows - 1, 1)
+    of_mean = unbiased * float(scores.drawn.mean(1).var(ddof=1))
+    of_single = unbiased * float(scores.drawn.var(0, ddof=1).mean())
+    between = float(scores.scores.var(ddof=1)) / seeds
+    rest = max(of_single - of_mean, 0.0) / (seeds - 1)
+    own = max(between - rest, 0.0)
+    inverse = between / (seeds - 1) + of_mean / max(rows - 1, 1)
+    degrees = (own + of_mean) / inverse if inverse else 0.0
+    return Variance(own, of_mean, max(degrees, float(seeds - 1)))
+
+
+def bootstrap(scores: Scores, seed: int = 0) -> Interval:
+    """Percentiles of means over seeds drawn again on rows drawn again (Owen 2007 calls it the pigeonhole bootstrap).
+
+    Too narrow for a verdict where there are few seeds: of five, drawn with replacement, it sees four fifths of the variance.
+    """
+    draws, seeds = scores.drawn.shape
+    picked = np.random.default_rng(seed).integers(seeds, size=(draws, seeds))
+    means = np.take_along_axis(scores.drawn, picked, axis=1).mean(1)
+    low, high = np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2))
+    return float(low), float(high)
+
+
+def detectable(variance: Variance, rows: int | None, candidates: int = 1) -> float:
+    """The smallest difference that is found with 90 % power, at the level that Holm asks of the first of the candidates.
+
+    The standard error times the noncentrality at which a t variable with these degrees of freedom exceeds its critical value at
+    ALPHA / candidates, two-sided, nine times of ten (Cohen 1988; what statsmodels' TTestPower solves for). Where scores are
+    shares of so many `rows`, a difference D cannot be without rows that differ: their part of the variance is taken to be
+    at least D (1 - D) / rows, what it is where all of them speak for the same side (as in McNemar's test, 1947).
+    """
+    critical = stats.t.isf(ALPHA / (2 * candidates), variance.degrees)
+    square = float(special.nctdtrinc(variance.degrees, 1 - POWER, critical)) ** 2
+    found = square**0.5 * variance.error
+    if rows is None or found * (1 - found) / rows <= variance.rows:
+        return found
+    # D^2 = square * (seeds + D (1 - D) / rows)
+    linear = square / rows
+    return float((linear + (linear**2 + 4 * (1 + linear) * square * variance.seeds) ** 0.5) / (2 * (1 + linear)))
+
+
+def differences(scores: Mapping[str, Scores], reference: str, higher_is_better: bool = True) -> list[Difference]:
+    """Every other candidate held against a reference, on the seeds that both have.
+
+    A candidate with fewer than LEAST_SEEDS pairs, and every one where there are fewer than LEAST_ROWS test rows, has no
+    verdict and is no part of the family over which Holm corrects.
+    """
+    pairs = {name: each.less(scores[reference]) for name, each in scores.items() if name != reference}
+    shares = higher_is_better and all(np.abs(each.scores).max(initial=0) <= 1 for each in scores.values())
+    rows = scores[reference].rows if shares else None
+    spreads = {name: spread(pair) for name, pair in pairs.items()}
+    tested = [name for name, pair in pairs.items() if _enough(pair) is None]
+    p = {name: _p(spreads[name]) for name in tested}
+    adjusted = dict(zip(tested, multipletests(list(p.values()), ALPHA, method="holm")[1], strict=True)) if p else {}
+    found = []
+    for name, pair in pairs.items():
+        its = spreads[name]
+        finding = _enough(pair) or _finding(its, adjusted[name], higher_is_better)
+        least = detectable(its.variance, rows, len(tested)) if name in p and its.variance else None
+        corrected = float(adjusted[name]) if name in p else None
+        found.append(Difference(name, reference, its, p.get(name), corrected, _effect_size(its), least, finding))
+    return found
+
+
+def _enough(pair: Scores) -> Finding | None:
+    """Why no verdict can be drawn; None where one can."""
+    if len(pair.seeds) < LEAST_SEEDS:
+        return "too few seeds"
+    return "too few rows" if pair.rows < LEAST_ROWS else None
+
+
+def _finding(its: Spread, adjusted_p: float, higher_is_better: bool) -> Finding:
+    if adjusted_p >= ALPHA:
+        return "no detectable difference"
+    return "better" if ((its.mean or 0.0) > 0) == higher_is_better else "worse"
+
+
+def _p(its: Spread) -> float:
+    assert its.mean is not None
+    assert its.variance is not None
+    if not its.variance.error:
+        return 0.0 if its.mean else 1.0
+    return float(2 * stats.t.sf(abs(its.mean) / its.variance.error, its.variance.degrees))
+
+
+def _effect_size(its: Spread) -> float | None:
+    return its.mean / its.deviation if its.mean is not None and its.deviation else None
+
+
+def _around(mean: float, error: float, degrees: float) -> Interval:
+    half = float(stats.t.isf(ALPHA / 2, degrees)) * error
+    return mean - half, mean + half
