@@ -42,7 +42,7 @@ def here(jobs: Sequence[Job], workers: int, check: Check) -> Done:  # noqa: ARG0
 
 def processes(jobs: Sequence[Job], workers: int, check: Check) -> Done:
     """Each in a fresh process, so many at once; a process that dies costs its own job."""
-    running: set[subprocess.Popen[str]] = set()
+    running = Children()
     with ThreadPoolExecutor(workers) as pool:
         waiting = {pool.submit(fresh, job, _threads(workers), running): job for job in jobs}
         try:
@@ -54,8 +54,31 @@ def processes(jobs: Sequence[Job], workers: int, check: Check) -> Done:
         finally:
             # a stop, or whoever reads this has enough
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                _end(process)
+            running.end()
+
+
+class Children:
+    """Processes that run, so that they can be ended from another thread than theirs."""
+
+    def __init__(self) -> None:
+        self.alive: set[subprocess.Popen[str]] = set()
+        self.ended = False
+
+    def add(self, process: subprocess.Popen[str]) -> None:
+        """One that was started; it is ended at once if the others have been."""
+        self.alive.add(process)
+        if self.ended:
+            _end(process)
+
+    def discard(self, process: subprocess.Popen[str]) -> None:
+        """One that has come to its end."""
+        self.alive.discard(process)
+
+    def end(self) -> None:
+        """End them all, those too that are being started at this moment."""
+        self.ended = True
+        for process in list(self.alive):
+            _end(process)
 
 
 def ray(jobs: Sequence[Job], workers: int, check: Check) -> Done:
@@ -104,13 +127,13 @@ def find(name: str) -> Callable[[Sequence[Job], int, Check], Done]:
     return ENGINES[name]
 
 
-def fresh(job: Job, threads: int | None, running: set[subprocess.Popen[str]] | None = None) -> Line:
+def fresh(job: Job, threads: int | None, running: Children | None = None) -> Line:
     """Do a job in a fresh process; what it prints goes into a log beside the run's folder, which goes if it is empty.
 
     Args:
         job: to be done.
         threads: of the process; None: as it likes.
-        running: holds the process while it runs.
+        running: knows the process while it runs.
     """
     log = Path(job.root) / f"{job.folder}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
