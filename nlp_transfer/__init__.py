@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wrapt import when_imported
 
 if TYPE_CHECKING:
+    from nlp_transfer.comparison import Comparison, compare
     from nlp_transfer.errors import RequestError
     from nlp_transfer.experiment import fine_tune
     from nlp_transfer.predicting import predict_file
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
     from nlp_transfer.runs import Run, load_run
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "RequestError", "Run", "fine_tune", "load_run", "predict_file"]
+__all__ = ["Comparison", "Recipe", "RequestError", "Run", "compare", "fine_tune", "load_run", "predict_file"]
 
 _HOMES = {
+    "Comparison": "nlp_transfer.comparison",
     "Recipe": "nlp_transfer.recipe",
     "RequestError": "nlp_transfer.errors",
     "Run": "nlp_transfer.runs",
+    "compare": "nlp_transfer.comparison",
     "fine_tune": "nlp_transfer.experiment",
     "load_run": "nlp_transfer.runs",
     "predict_file": "nlp_transfer.predicting",

@@ -21,6 +21,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
   nlp-transfer predict  RUN "a text" "another"              two for each answer where the run reads pairs
   nlp-transfer predict  RUN --question "Who ...?" --context "..." | --context-file article.txt
   nlp-transfer predict  RUN --input new.csv --output answers.csv       - is standard input or output
+  nlp-transfer compare  (as train) --methods full,head,lora:rank=4 --seeds 0,1,2,3,4 [--workers N] [--output runs/compare]
   nlp-transfer export   RUN --format merged|transformers|onnx --output DIR
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
   nlp-transfer doctor                                       device, precision, versions, what is missing
@@ -97,12 +98,14 @@ def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None
 
 def _train(words: list[str]) -> None:
     from nlp_transfer.experiment import fine_tune
+    from nlp_transfer.report import last_split
 
     options = training(words)
     run = fine_tune(options.pop("recipe"), **options)
     if not _speaks():
         return
-    _print_scores(run.scores["test"], run.report["intervals"]["test"], "test")
+    split = last_split(run.report)
+    _print_scores(run.scores[split], run.report["intervals"][split], split)
     print(f"{run.folder}")
 
 
@@ -120,7 +123,7 @@ def _evaluate(words: list[str]) -> None:
         raise RequestError("--errors writes the wrong answers of one run: name one.")
     from nlp_transfer.data import writers
     from nlp_transfer.data.sources import single
-    from nlp_transfer.judging import evaluate_runs, scores_file, write_errors
+    from nlp_transfer.judging import evaluate_runs, scores_file, side_by_side, write_errors
     from nlp_transfer.report import write_json
 
     if options.errors:
@@ -138,7 +141,7 @@ def _evaluate(words: list[str]) -> None:
             wrong = write_errors(judgement, rows, options.errors)
             print(f"{wrong} of {len(judgement.answers)} rows are wrong: {options.errors}", file=sys.stderr)
     else:
-        _print_side_by_side(judgements, options.data)
+        print(side_by_side(judgements, options.data))
     if options.output:
         write_json(options.output, scores_file(judgements, options.data))
 
@@ -233,6 +236,13 @@ def _export(words: list[str]) -> None:
     print(options.output)
 
 
+def _compare(words: list[str]) -> None:
+    from nlp_transfer.comparison import command, compare
+
+    options = command.options(words)
+    print(compare(options.pop("recipe"), **options).folder)
+
+
 def _list(words: list[str]) -> None:
     parser = Parser("list", "What there is, with every setting and its default.")
     parser.add_argument("kind", nargs="?", choices=["tasks", "methods", "models", "metrics"])
@@ -262,6 +272,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "predict": _predict,
+    "compare": _compare,
     "export": _export,
     "list": _list,
     "doctor": _doctor,
@@ -280,18 +291,6 @@ def _print_scores(scores: Mapping[str, float], intervals: Mapping[str, Sequence[
     for name, value in scores.items():
         low, high = intervals[name]
         print(f"  {name.replace('_', ' '):<28} {value:.4f}   95 % {low:.4f} to {high:.4f}")
-
-
-def _print_side_by_side(judgements: Mapping[str, Any], title: str) -> None:
-    width = max(30, *(len(name) + 2 for name in judgements))
-    print(f"{title}, 95 % intervals in brackets:")
-    print(" " * 30 + "".join(f"{name:<{width}}" for name in judgements).rstrip())
-    for score in next(iter(judgements.values())).scores:
-        cells = []
-        for judgement in judgements.values():
-            low, high = judgement.intervals[score]
-            cells.append(f"{judgement.scores[score]:.4f} ({low:.4f} to {high:.4f})".ljust(width))
-        print(f"  {score.replace('_', ' '):<28}{''.join(cells)}".rstrip())
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ class TrainingError(RuntimeError):
     """A training that cannot go on: the message says where it stood, why it ended and what to do (exit status 1)."""
 
 
+class Diverged(TrainingError):
+    """A training whose loss is no number any more."""
+
+
 class Interrupted(Exception):
     """Work that was ended because a stop was asked for, and that cannot be resumed (exit status 1)."""
 

@@ -101,6 +101,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     set_seed(recipe.seed)
     loaded = load_with_head(backbone, *data.task.head(), recipe.head.pooling, recipe.train.dropout)
     total = sum(parameter.numel() for parameter in loaded.model.parameters())
+    head = report.head_parameters(loaded.model, loaded.head)
     model: Any = recipe.method.apply(loaded.model, loaded.head)  # of transformers, or of peft
     hold_frozen(model, recipe.train.frozen)
     if recipe.train.gradient_checkpointing:
@@ -118,17 +119,19 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     # what is reported is what was saved: the artefact, loaded again in fp32
     judging = time.perf_counter()
     run = Run(folder.path, data.task, {})
-    outputs = {name: run.outputs(data.splits[name], each_batch=stop.check) for name in ("validation", "test")}
+    judged = [name for name in data.splits if name != "train"]
+    outputs = {name: run.outputs(data.splits[name], each_batch=stop.check) for name in judged}
     task = data.task.calibrate(*outputs["validation"], data.splits["validation"].rows)
     run = Run(folder.path, task, {})
     judgements = {name: run.judge(data.splits[name], *outputs[name]) for name in outputs}
     folder.write("task.json", task.to_json())
     for name, judgement in judgements.items():
         folder.write_lines(f"predictions/{name}.jsonl", predictions(judgement, data.splits[name], task))
+        folder.write_arrays(f"predictions/{name}.safetensors", judgement.judged)
     written = {
         **_scores(judgements),
         "recipe": recipe.to_dict(),
-        "parameters": report.parameters(total, model, artefact),
+        "parameters": {**report.parameters(total, model, artefact), "head": head},
         "time": {
             **history.times(),
             "evaluate_seconds": time.perf_counter() - judging,

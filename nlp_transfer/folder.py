@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
+from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import artefacts
@@ -132,6 +134,13 @@ class RunFolder:
             file = self.path / name
             file.parent.mkdir(exist_ok=True)
             file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write one safetensors file."""
+        if self.writes:
+            file = self.path / name
+            file.parent.mkdir(exist_ok=True)
+            save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, file)
 
     def save(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> Path:
         """Save a model and its tokenizer as plain transformers or peft loads them; gives their folder."""

@@ -124,3 +124,19 @@ def _refuse_other_answers(first: str, its: Split, other: str, split: Split, task
         raise RequestError(
             f"{its.origin}: {first} judges {len(its)} of its rows and {other} {len(split)}: judge them apart."
         )
+
+
+def side_by_side(judgements: Mapping[str, Judgement], title: str) -> str:
+    """A table for a terminal: a line per score, a column per run."""
+    width = max(30, *(len(name) + 2 for name in judgements))
+    lines = [
+        f"{title}, 95 % intervals in brackets:",
+        " " * 30 + "".join(f"{name:<{width}}" for name in judgements).rstrip(),
+    ]
+    for score in next(iter(judgements.values())).scores:
+        cells = []
+        for judgement in judgements.values():
+            low, high = judgement.intervals[score]
+            cells.append(f"{judgement.scores[score]:.4f} ({low:.4f} to {high:.4f})".ljust(width))
+        lines.append(f"  {score.replace('_', ' '):<28}{''.join(cells)}".rstrip())
+    return "\n".join(lines)

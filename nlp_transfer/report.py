@@ -32,6 +32,20 @@ def parameters(before: int, model: nn.Module, artefact: Path) -> dict[str, int]:
     }
 
 
+def head_parameters(model: Any, head: Sequence[str]) -> int:
+    """How many weights the head has; of a model from scratch, all of which is new, those outside the backbone proper.
+
+    Args:
+        model: as loaded, before a method is applied.
+        head: names of the head's parameters.
+    """
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    names = set(head)
+    if names == sizes.keys():
+        names = {name for name in sizes if not name.startswith(f"{model.base_model_prefix}.")}
+    return sum(sizes[name] for name in names)
+
+
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Write JSON that a person can read; replaced in one move, so that no reader ever sees half of it."""
     half = file.with_name(f".{file.name}.part")
@@ -51,6 +65,7 @@ def card(report: Mapping[str, Any], primary: str, asked: Sequence[str] = ("text"
     """The model card: Markdown with the metadata that the Hub reads; `asked` are the columns of a row without its answer."""
     example = json.dumps("a text" if len(asked) == 1 else dict.fromkeys(asked, "..."))
     recipe, backbone = report["recipe"], report["backbone"]
+    last = last_split(report)
     task, method = recipe["task"]["name"], recipe["method"]["name"]
     kind = tasks.find(task)
     metadata = {
@@ -58,15 +73,16 @@ def card(report: Mapping[str, Any], primary: str, asked: Sequence[str] = ("text"
         "pipeline_tag": kind.pipeline_tag,
         "base_model": backbone["id"],
         "tags": ["nlp_transfer", task, method],
-        "metrics": sorted(report["scores"]["test"]),
+        "metrics": sorted(report["scores"][last]),
     }
     header = yaml.safe_dump(metadata, sort_keys=False)
     return f"""---
 {header}---
 # {task}, {method} on {backbone["id"]}
 
-Test {primary.replace("_", " ")}: **{report["scores"]["test"][primary]:.4f}**, 95 % interval {_interval(report, primary)}
-(bootstrap over {report["data"]["rows"]["test"]} rows; it says nothing about other seeds).
+{last.capitalize()} {primary.replace("_", " ")}: **{report["scores"][last][primary]:.4f}**, 95 % interval \
+{_interval(report, primary)}
+(bootstrap over {report["data"]["rows"][last]} rows; it says nothing about other seeds).
 
 ## Use
 
@@ -106,17 +122,23 @@ It carries whatever its backbone learned; see the card of {backbone["id"]}.
 
 
 def _interval(report: Mapping[str, Any], name: str) -> str:
-    low, high = report["intervals"]["test"][name]
+    low, high = report["intervals"][last_split(report)][name]
     return f"{low:.4f} to {high:.4f}"
 
 
 def _scores(report: Mapping[str, Any]) -> str:
-    """A Markdown table of the scores of both splits."""
-    lines = ["| score | validation | test | 95 % interval of test |", "|---|---|---|---|"]
-    for name, value in report["scores"]["test"].items():
-        validation = report["scores"]["validation"][name]
-        lines.append(f"| {name.replace('_', ' ')} | {validation:.4f} | {value:.4f} | {_interval(report, name)} |")
+    """A Markdown table of the scores of the judged splits."""
+    scores, last = report["scores"], last_split(report)
+    lines = [f"| score | {' | '.join(scores)} | 95 % interval of {last} |", "|---" * (len(scores) + 2) + "|"]
+    for name in scores[last]:
+        cells = " | ".join(f"{split[name]:.4f}" for split in scores.values())
+        lines.append(f"| {name.replace('_', ' ')} | {cells} | {_interval(report, name)} |")
     return "\n".join(lines)
+
+
+def last_split(report: Mapping[str, Any]) -> str:
+    """The split that has the last word: the test, or validation where no test was wanted."""
+    return "test" if "test" in report["scores"] else "validation"
 
 
 def _warning(warning: Mapping[str, Any]) -> str:

@@ -44,6 +44,8 @@ class Judgement:
     mistakes: list[Mistake]
     places: list[int]
     """Where in its file the row of each answer stands."""
+    judged: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """As `Task.judged` gave it: what the scores were made of."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -139,7 +141,7 @@ class Run:
             "errors": analysis(self.task, judged, mistakes, split),
         }
         scores, intervals = self.task.metrics(judged), bootstrap(self.task, judged)
-        return Judgement(answers, scores, intervals, details, mistakes, split.rows[PLACE][:])
+        return Judgement(answers, scores, intervals, details, mistakes, split.rows[PLACE][:], judged)
 
     def outputs(
         self, split: Split, batch_size: int = BATCH, each_batch: Callable[[], None] = lambda: None

@@ -1,1 +1,187 @@
 """Comparison: which way of adapting a model is best for these rows, by one protocol that is the same for all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nlp_transfer.comparison import baselines as simple
+from nlp_transfer.comparison import layout, protocol, results
+from nlp_transfer.comparison.engine import find
+from nlp_transfer.comparison.grid import METHODS, SEEDS, Grid, candidates
+from nlp_transfer.comparison.jobs import Line
+from nlp_transfer.comparison.protocol import Protocol
+from nlp_transfer.comparison.running import Running
+from nlp_transfer.errors import RequestError
+from nlp_transfer.folder import next_free
+from nlp_transfer.progress import Show
+from nlp_transfer.recipe import Recipe
+from nlp_transfer.training.signals import stop_signals
+
+LOCK = ".lock"
+"""Held by the process that works in a comparison's folder."""
+
+PARTS = (
+    protocol.NAME,
+    results.NAME,
+    layout.FOLDER,
+    "trials",
+    "runs",
+    "baselines",
+    "forgetting",
+    "results.csv",
+    "report.md",
+    "analysis.json",
+)
+"""Everything that a comparison writes into its folder."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison that is done: a folder, with the protocol and a line for every trial, run and baseline."""
+
+    folder: Path
+
+    @cached_property
+    def protocol(self) -> Mapping[str, Any]:
+        """What holds for all runs, as protocol.json has it."""
+        values: Mapping[str, Any] = json.loads((self.folder / protocol.NAME).read_text(encoding="utf-8"))
+        return values
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """One for every trial, run and baseline, as results.jsonl has them."""
+        text = (self.folder / results.NAME).read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+
+def compare(
+    recipe: Recipe | None = None,
+    /,
+    *,
+    methods: Sequence[Any] | str = METHODS,
+    seeds: Sequence[int] = SEEDS,
+    train_sizes: Sequence[int] = (),
+    models: Sequence[str] | str | None = None,
+    trials: int = 3,
+    from_scratch: bool = False,
+    baselines: bool = True,
+    forgetting: bool = True,
+    workers: int = 1,
+    engine: str = "processes",
+    output: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    silent: bool = False,
+    **parts: Any,
+) -> Comparison:
+    """Compare ways of adapting a backbone on your rows: `compare(task="sentiment", data="reviews.csv", methods="full,lora")`.
+
+    The same call again goes on where the last one ended; with more methods, models, seeds or sizes it adds them.
+
+    Args:
+        recipe: what all runs have in common; or its parts by name, as `Recipe.make` takes them. Its method is left aside.
+        methods: names, spellings such as `lora:rank=4`, dicts of settings with a name, or objects.
+        seeds: one run of every candidate for each; the first one's is also that of the trials.
+        train_sizes: training rows, drawn by the seed; none: all of them.
+        models: backbones; unset: the recipe's.
+        trials: learning rates tried per candidate and size; 1: none, the method's default is used.
+        from_scratch: add the same architectures with random weights.
+        baselines: add the majority class, TF-IDF and frozen features with logistic regression.
+        forgetting: measure what the backbone's language model and frozen features lost.
+        workers: processes at once.
+        engine: `processes` (each job in a fresh one), `ray` (the same on a cluster), or `here` (in this process).
+        output: the comparison's folder; unset: a new one under `runs/`.
+        resume: go on with the comparison in that folder, as it was asked for.
+        overwrite: replace the comparison that the folder holds.
+        silent: show no progress.
+
+    Raises:
+        RequestError: when the request or the data is wrong, before a model is loaded.
+        Stopped: when a signal asked for a stop; the same call goes on from there.
+        TrainingError: when no run finished.
+    """
+    find(engine)
+    if workers < 1:
+        raise RequestError(f"workers is {workers}: expected 1 or more.")
+    if resume and not output:
+        raise RequestError("--resume needs --output: the folder of the comparison to go on with.")
+    show = Show(silent)
+    asked, rows, stem = None, None, "compare"
+    if recipe is not None or parts or not resume:
+        base = recipe or Recipe.make(**parts)
+        grid = Grid(base, candidates(base, methods, models, from_scratch), tuple(seeds), tuple(train_sizes), trials)
+        laid, rows = layout.read(base)
+        if "test" not in laid.rows:
+            raise RequestError("data.test_fraction is 0: a comparison judges by test rows, so it must have some.")
+        asked = Protocol(grid, laid, simple.names(rows.task) if baselines else {}, forgetting)
+        grid.sizes(laid.rows["train"])
+        stem = f"compare-{base.task.name}"
+    folder = Path(output) if output else next_free(stem)
+    with _alone(folder), stop_signals() as stop:
+        known = None if overwrite else protocol.read(folder)
+        if asked is None and known is None:
+            raise RequestError(f"{folder} holds no comparison to go on with.")
+        agreed: Any = known.with_more(asked, folder) if known and asked else known or asked
+        running = Running(folder, agreed, engine, workers, show, stop.check)
+        running.prepare()
+        if overwrite:
+            _clear(folder)
+        if known is None and rows is not None:
+            layout.lay_out(agreed.grid.base.data, rows, folder)
+        agreed.write(folder)
+        for sentence in agreed.sentences():
+            show.say(sentence)
+        running.run()
+    from nlp_transfer.comparison.conclude import conclude  # its statistics are no business of the processes that train
+
+    for sentence in conclude(folder):
+        show.say(sentence)
+    return Comparison(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Have a folder for oneself; one that was made for nothing goes again.
+
+    Raises:
+        RequestError: where other files stand, nothing can be written, or another process works.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"{folder} is a file: name a folder with --output.")
+    if folder.is_dir() and any(
+        child.name.lstrip(".").removesuffix(".part") not in (*PARTS, "lock") for child in folder.iterdir()
+    ):
+        raise RequestError(f"{folder} holds other files than a comparison's: name another folder with --output.")
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise RequestError(f"another process works in {folder}: wait for it, or name another --output.") from error
+    except OSError as error:
+        raise RequestError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (folder / LOCK).unlink(missing_ok=True)
+        for each in made:
+            if not any(each.iterdir()):
+                each.rmdir()
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a comparison wrote, and nothing else."""
+    for name in PARTS:
+        part = folder / name
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)

@@ -30,14 +30,17 @@ class DataSettings:
     validation_fraction: float = 0.1
     """Share of the training rows cut off for validation where there is no such split."""
     test_fraction: float = 0.1
-    """Share of the training rows cut off for the test where there is no such split."""
+    """Share of the training rows cut off for the test where there is no such split; 0: none, and validation is the last word."""
     skip_bad_rows: bool = False
     """Leave out rows that cannot be used (empty text, missing label, broken line) instead of stopping; they are counted."""
 
     def __post_init__(self) -> None:
-        for name in ("validation_fraction", "test_fraction"):
-            if not 0 < getattr(self, name) < 1:
-                raise RequestError(f"data.{name} is {getattr(self, name)}: expected a share between 0 and 1.")
+        if not 0 < self.validation_fraction < 1:
+            raise RequestError(
+                f"data.validation_fraction is {self.validation_fraction}: expected a share between 0 and 1."
+            )
+        if not 0 <= self.test_fraction < 1:
+            raise RequestError(f"data.test_fraction is {self.test_fraction}: expected a share, 0 or more and below 1.")
         if self.validation_fraction + self.test_fraction >= 1:
             raise RequestError(
                 f"data.validation_fraction {self.validation_fraction} and data.test_fraction {self.test_fraction} leave "

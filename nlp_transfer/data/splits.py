@@ -1,4 +1,4 @@
-"""Three splits of checked rows, whatever the source brought: missing ones are cut from the training rows by the seed."""
+"""Splits of checked rows, whatever the source brought: missing ones are cut from the training rows by the seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Data:
-    """Everything that was read: three splits, the task that fits them, and what a reader of the report must know."""
+    """Everything that was read: three splits (two where nobody wants a test), the task that fits them, and what a reader of
+    the report must know."""
 
     task: Task
     splits: dict[str, Split]
@@ -81,7 +82,7 @@ def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: 
     notes = [f"column {column!r} read as {name}." for name, column in chosen.items()] + task.notes()
     whole = len(splits["train"])
     for name, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
-        if name not in splits:
+        if name not in splits and fraction:
             share = fraction * whole / len(splits["train"])
             splits["train"], splits[name] = _cut(splits["train"], task, share, seed)
             notes.append(f"{name}: {len(splits[name])} rows cut from {splits['train'].origin} by seed {seed}.")
@@ -96,7 +97,7 @@ def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: 
         notes.append(f"train: {len(kept)} of {len(kept) + len(left)} rows, drawn by seed {seed}.")
         splits["train"] = kept
     warnings += inspected(task, splits)
-    return Data(task, {name: splits[name] for name in NAMES}, chosen, notes, warnings)
+    return Data(task, {name: splits[name] for name in NAMES if name in splits}, chosen, notes, warnings)
 
 
 def load_one(

@@ -26,6 +26,7 @@ from nlp_transfer.methods.head import Head
 from nlp_transfer.pooled import PooledClassifier
 from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
+from nlp_transfer.report import last_split
 from nlp_transfer.runs import Run
 
 TOLERANCE = 1e-5
@@ -100,8 +101,9 @@ def transformers(run: Run, output: Path) -> list[str]:
         with written(output) as folder:
             shutil.copytree(trained.artefact, folder, dirs_exist_ok=True)
     metric = run.task.primary.metric
-    before, after = (one.scores["test"][metric] for one in (run, trained))
-    return [f"the architecture's own head was trained anew: test {metric} {after:.4f}, the run's {before:.4f}."]
+    split = last_split(run.report)
+    before, after = (one.scores[split][metric] for one in (run, trained))
+    return [f"the architecture's own head was trained anew: {split} {metric} {after:.4f}, the run's {before:.4f}."]
 
 
 def _logits(run: Run, model: Any) -> np.ndarray:

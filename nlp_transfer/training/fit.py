@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from nlp_transfer.errors import Interrupted, Stopped, TrainingError
+from nlp_transfer.errors import Diverged, Interrupted, Stopped
 from nlp_transfer.training.checkpoints import Checkpoints
 from nlp_transfer.training.loop import Loop, Step
 from nlp_transfer.training.signals import StopSignals
@@ -106,7 +106,7 @@ class Fit:
 
         Raises:
             Stopped: when a stop was asked for; a checkpoint has been written.
-            TrainingError: when the loss is no number, or a checkpoint cannot be written.
+            TrainingError: when the loss is no number (`Diverged`), or a checkpoint cannot be written.
         """
         settings, history = self.loop.settings, self.history
         deadline = time.monotonic() + 60 * settings.max_minutes - self.spent if settings.max_minutes else None
@@ -150,7 +150,7 @@ class Fit:
         if step.number % every == 0 or step.number == step.total or step.loss.device.type == "cpu":
             mean = float(torch.stack(losses).mean())
             if not torch.isfinite(torch.tensor(mean)):
-                raise TrainingError(self._not_a_number(step, mean))
+                raise Diverged(self._not_a_number(step, mean))
         logged = step.number % every == 0 or step.number == step.total
         if logged:
             losses.clear()

@@ -106,7 +106,10 @@ def run(folder: Path, name: str, size: int, seed: int, share: float | None, rows
     line = {
         **trial(name, size),
         **{"kind": "run", "seed": seed, "from_scratch": "scratch" in name, "folder": str(where)},
-        **{"costs": COSTS.get(name, {"stored_bytes": 5_000_000, "train_seconds": 100.0}), "environment": {"torch": "2"}},
+        **{
+            "costs": COSTS.get(name, {"stored_bytes": 5_000_000, "train_seconds": 100.0}),
+            "environment": {"torch": "2"},
+        },
     }
     if share is None:
         return {**line, "status": "diverged", "message": "the loss is nan | after step 3", "scores": {}, "costs": {}}

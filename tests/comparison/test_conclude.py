@@ -20,7 +20,16 @@ HEAD = [0.750, 0.760, 0.740, 0.755, 0.745]
 
 
 def test_show(make_folder: MakeFolder) -> None:
-    folder = make_folder({"full": FULL, "lora": LORA, "head": HEAD, "full from scratch": [.8]*5, "x:targets=[a,b]": [.9,None,.9,.9,.9]}, {"TF-IDF with logistic regression": 0.7})
+    folder = make_folder(
+        {
+            "full": FULL,
+            "lora": LORA,
+            "head": HEAD,
+            "full from scratch": [0.8] * 5,
+            "x:targets=[a,b]": [0.9, None, 0.9, 0.9, 0.9],
+        },
+        {"TF-IDF with logistic regression": 0.7},
+    )
     print("\n".join(conclude(folder)))
     print((folder / "report.md").read_text())
     assert 0

@@ -1,0 +1,190 @@
+"""Engines: how jobs are done, here or each in a fresh process, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from nlp_transfer.comparison.jobs import Job, Line, do
+from nlp_transfer.errors import RequestError, did_you_mean
+
+Check = Callable[[], None]
+"""Raises `Interrupted` once a stop was asked for."""
+
+Done = Iterator[tuple[Job, Line]]
+"""Jobs with what came out, in the order in which they end."""
+
+LAST_LINES = 5
+"""Of the log of a process that died, in its message."""
+
+PATIENCE = 0.2
+"""Seconds between two looks whether a stop was asked for."""
+
+GRACE = 5.0
+"""Seconds that a process has to end by itself once it is asked to."""
+
+
+def here(jobs: Sequence[Job], workers: int, check: Check) -> Done:  # noqa: ARG001
+    """One after the other in this process: quick to begin; peak memory is then that of all jobs so far."""
+    for job in jobs:
+        check()
+        yield job, do(job)
+
+
+def processes(jobs: Sequence[Job], workers: int, check: Check) -> Done:
+    """Each in a fresh process, so many at once; a process that dies costs its own job."""
+    running = Children()
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = {pool.submit(fresh, job, _threads(workers), running): job for job in jobs}
+        try:
+            while waiting:
+                check()
+                ended, _ = wait(waiting, timeout=PATIENCE, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield waiting.pop(future), future.result()
+        finally:
+            # a stop, or whoever reads this has enough
+            pool.shutdown(wait=False, cancel_futures=True)
+            running.end()
+
+
+class Children:
+    """Processes that run, so that they can be ended from another thread than theirs."""
+
+    def __init__(self) -> None:
+        self.alive: set[subprocess.Popen[str]] = set()
+        self.ended = False
+
+    def add(self, process: subprocess.Popen[str]) -> None:
+        """One that was started; it is ended at once if the others have been."""
+        self.alive.add(process)
+        if self.ended:
+            _end(process)
+
+    def discard(self, process: subprocess.Popen[str]) -> None:
+        """One that has come to its end."""
+        self.alive.discard(process)
+
+    def end(self) -> None:
+        """End them all, those too that are being started at this moment."""
+        self.ended = True
+        for process in list(self.alive):
+            _end(process)
+
+
+def ray(jobs: Sequence[Job], workers: int, check: Check) -> Done:
+    """Each in a fresh process on a Ray cluster: the one that RAY_ADDRESS names, or a local one of so many workers.
+
+    All machines must see the comparison's folder and the backbones under the same paths.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise RequestError("--engine ray needs Ray: pip install 'nlp-transfer[ray]'.")
+    import ray as cluster
+    import torch
+
+    local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers}
+    cluster.init(ignore_reinit_error=True, log_to_driver=False, **local)
+    devices = 1 if torch.cuda.is_available() else 0
+    remote: Any = cluster.remote(num_cpus=1, num_gpus=devices, max_retries=0)(fresh)
+    waiting = {remote.remote(job, _threads(workers)): job for job in jobs}
+    try:
+        while waiting:
+            check()
+            ended, _ = cluster.wait(list(waiting), timeout=PATIENCE)
+            for reference in ended:
+                job = waiting.pop(reference)
+                try:
+                    yield job, cluster.get(reference)
+                except cluster.exceptions.RayError as error:
+                    yield job, {"status": "failed", "message": f"Ray: {str(error).splitlines()[0]}"}
+    finally:
+        for reference in waiting:
+            cluster.cancel(reference, force=True)
+        if local:
+            cluster.shutdown()
+
+
+ENGINES: dict[str, Callable[[Sequence[Job], int, Check], Done]] = {"processes": processes, "here": here, "ray": ray}
+
+
+def find(name: str) -> Callable[[Sequence[Job], int, Check], Done]:
+    """An engine.
+
+    Raises:
+        RequestError: for an unknown name.
+    """
+    if name not in ENGINES:
+        raise RequestError(f'there is no engine "{name}". {did_you_mean(name, ENGINES)}')
+    return ENGINES[name]
+
+
+def fresh(job: Job, threads: int | None, running: Children | None = None) -> Line:
+    """Do a job in a fresh process; what it prints goes into a log beside the run's folder, which goes if it is empty.
+
+    Args:
+        job: to be done.
+        threads: of the process; None: as it likes.
+        running: knows the process while it runs.
+    """
+    log = Path(job.root) / f"{job.folder}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # the same modules as here, and none of the folder that this was started in
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    if threads:
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
+    command = [sys.executable, "-P", "-m", "nlp_transfer.comparison.worker"]
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches us alone, and we end what we started
+        )
+        if running is not None:
+            running.add(process)
+        assert process.stdin
+        assert process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(job.to_json() + "\n")
+            process.stdin.flush()
+        # its input stays open: by its end the process knows that we are gone
+        answered = process.stdout.read().strip().splitlines()
+        status = process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        if running is not None:
+            running.discard(process)
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if status == 0 and answered:
+        if not said:
+            log.unlink()
+        outcome: Line = json.loads(answered[-1])
+        return outcome
+    ended = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+    return {"status": "failed", "message": "\n".join([f"its process ended {ended}; {log}:", *said[-LAST_LINES:]])}
+
+
+def _threads(workers: int) -> int | None:
+    """Threads for each of several workers, so that they share the cores; None where one has them all."""
+    return max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process that we started."""
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()

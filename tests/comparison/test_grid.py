@@ -1,0 +1,132 @@
+"""What a comparison runs, and how methods are spelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nlp_transfer import Recipe, RequestError
+from nlp_transfer.comparison.grid import Grid, candidates, label, spelled
+from nlp_transfer.comparison.layout import Layout
+from nlp_transfer.comparison.protocol import Protocol
+from nlp_transfer.methods.adapter import Adapter
+from nlp_transfer.methods.lora import LoRA
+
+BASE = Recipe.make(task="sentiment", data="reviews.csv")
+LAYOUT = Layout("f" * 64, {"train": 100, "validation": 10, "test": 10}, {"text": "review", "label": "stars"}, [])
+
+
+def labels(chosen: Any, models: Sequence[str] | str | None = None, from_scratch: bool = False) -> list[str]:
+    return [each.label for each in candidates(BASE, chosen, models, from_scratch)]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("full,head", ["full", "head"]),
+        ("lora:rank=4,alpha=8,head", ["lora:rank=4,alpha=8", "head"]),
+        ("lora,rank=4", ["lora:rank=4"]),
+        (
+            "lora:targets=[query,value],adapter:placement=houlsby",
+            ["lora:targets=[query,value]", "adapter:placement=houlsby"],
+        ),
+        (" full , , head ", ["full", "head"]),
+    ],
+)
+def test_methods_are_spelled_in_one_list(words: str, parts: list[str]) -> None:
+    assert spelled(words) == parts
+
+
+def test_the_label_is_a_spelling_of_the_same_method() -> None:
+    chosen = ["full", "lora:targets=[query,value],rank=4", {"name": "adapter", "reduction_factor": 4}, LoRA(plus=16.0)]
+    found = candidates(BASE, chosen, None, False)
+    assert [each.label for each in found] == [
+        "full",
+        "lora:rank=4,targets=[query,value]",
+        "adapter:reduction_factor=4",
+        "lora:plus=16",
+    ]
+    assert found[1].method == LoRA(rank=4, targets=("query", "value"))
+    again = candidates(BASE, ",".join(each.label for each in found), None, False)
+    assert again == found
+    assert label(Adapter()) == "adapter"
+
+
+def test_models_and_from_scratch_make_more_candidates() -> None:
+    assert labels("full,head", from_scratch=True) == ["full", "head", "full from scratch"]
+    assert labels("full,head", "a,b") == ["a full", "a head", "b full", "b head"]
+    assert candidates(BASE, "head", None, True)[1].model.from_scratch
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ("full,lara", 'there is no method "lara". Did you mean "lora"?'),
+        ("lora:ranc=4", 'method has no setting "ranc". Did you mean "rank"?'),
+        ("lora:rank=many", "method.rank is 'many': expected a whole number"),
+        ("lora:rank", "expected a spelling such as lora:rank=4"),
+        ([3], "3 is no method"),
+    ],
+)
+def test_what_is_wrong_is_answered_as_flags_are(chosen: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=".*".join(message.split(" ")[:4])) as error:
+        labels(chosen)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"chosen": "lora,lora:rank=8"}, "the candidate lora is named twice"),
+        ({"seeds": (1, 1)}, "the seed 1 is named twice"),
+        ({"seeds": ()}, "nothing to compare"),
+        ({"chosen": ""}, "nothing to compare"),
+        ({"trials": 0}, "trials is 0"),
+        ({"train": {"learning_rate": 1e-3}}, "one rate for all methods"),
+        ({"train": {"patience": 2}}, "all methods get equal steps"),
+        ({"train": {"max_minutes": 2}}, "all methods get equal steps"),
+    ],
+)
+def test_a_grid_that_would_be_unfair_or_empty_is_refused(parts: dict[str, Any], message: str) -> None:
+    base = Recipe.make(task="sentiment", data="reviews.csv", train=parts.pop("train", {}))
+    with pytest.raises(RequestError, match=message):
+        Grid(base, candidates(base, parts.pop("chosen", "full"), None, False), **parts)
+
+
+def test_the_reference_is_full_fine_tuning_where_it_is_compared() -> None:
+    assert Grid(BASE, candidates(BASE, "head,full", None, False)).reference == "full"
+    assert Grid(BASE, candidates(BASE, "head,full:layer_decay=0.9", None, True)).reference == "head"
+
+
+def test_sizes_beyond_the_rows_are_refused() -> None:
+    grid = Grid(BASE, candidates(BASE, "full", None, False), train_sizes=(50, 200))
+    assert list(grid.sizes(200)) == [50, 200]
+    with pytest.raises(RequestError, match="200 is more than there is: 100"):
+        grid.sizes(100)
+
+
+def protocol(chosen: str, **parts: Any) -> Protocol:
+    grid = Grid(BASE, candidates(BASE, chosen, None, True), **parts)
+    return Protocol(grid, LAYOUT, {"majority": "majority class"}, forgetting=True)
+
+
+def test_a_protocol_comes_back_from_its_file() -> None:
+    written = protocol("full,lora:rank=4", seeds=(3, 4), train_sizes=(10, 50))
+    assert Protocol.from_json(written.to_json()) == written
+
+
+def test_methods_seeds_and_sizes_can_be_added_and_nothing_else_changed() -> None:
+    first = protocol("full,head", seeds=(0, 1))
+    both = first.with_more(protocol("lora,full", seeds=(1, 2), train_sizes=(10,)), Path("there")).grid
+    assert [each.label for each in both.candidates] == ["full", "head", "full from scratch", "lora"]
+    assert both.seeds == (0, 1, 2)
+    assert both.train_sizes == (100, 10)
+    with pytest.raises(RequestError, match="trials is 3 there and 5 here"):
+        first.with_more(protocol("full", trials=5), Path("there"))
+    other = replace(first, layout=replace(LAYOUT, fingerprint="0" * 64))
+    with pytest.raises(RequestError, match="the data's fingerprint is 'fff.* there and '000"):
+        first.with_more(other, Path("there"))
