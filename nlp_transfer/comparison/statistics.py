@@ -25,6 +25,9 @@ LEAST_SEEDS = 5
 LEAST_ROWS = 50
 """Test rows from which a verdict is drawn: with fewer, a handful of them decides."""
 
+SETTLED = 20
+"""Rounds in which a difference and the variance that it brings settle."""
+
 Judged = Mapping[str, np.ndarray]
 """Arrays of one run, rows first, from which `Task.metrics` computes every score."""
 
@@ -70,13 +73,26 @@ class Variance:
     """Of other seeds, on any rows."""
     rows: float
     """Of other rows, with these seeds."""
-    degrees: float
-    """Of freedom."""
+    between: float
+    """Of the scores between seeds, over their number: with what seeds do to single rows."""
+    seed_degrees: int
+    row_degrees: int
 
     @property
     def error(self) -> float:
         """The standard error."""
         return float((self.seeds + self.rows) ** 0.5)
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom: the harmonic mean of those of seeds and rows, weighted by their shares of the variance.
+
+        Satterthwaite (1946) weights by squares of these shares, which calls too much different where there are five seeds
+        and most of the variance is theirs.
+        """
+        inverse = self.between / self.seed_degrees + self.rows / self.row_degrees
+        found = (self.seeds + self.rows) / inverse if inverse else 0.0
+        return max(found, float(self.seed_degrees))
 
 
 @dataclass(frozen=True)
@@ -187,9 +203,7 @@ def two_level_variance(scores: Scores) -> Variance:
     Seeds and rows are crossed random effects: with S seeds and n rows the mean has the variance
     `seed / S + row / n + rest / (S n)`. The variance of the scores over seeds, divided by S, has the first and the last part;
     that of the mean over seeds on rows drawn again the last two. The last part, which would count twice, is what is left
-    between the variance over rows of single seeds and that of their mean. Degrees of freedom are the harmonic mean of those of
-    seeds and rows, weighted by their shares of the variance: Satterthwaite (1946) weights by squares of these shares, which
-    calls too much different where there are five seeds and most of the variance is theirs.
+    between the variance over rows of single seeds and that of their mean.
     """
     seeds, rows = len(scores.seeds), scores.rows
     unbiased = rows / max(rows - 1, 1)
@@ -197,10 +211,7 @@ def two_level_variance(scores: Scores) -> Variance:
     of_single = unbiased * float(scores.drawn.var(0, ddof=1).mean())
     between = float(scores.scores.var(ddof=1)) / seeds
     rest = max(of_single - of_mean, 0.0) / (seeds - 1)
-    own = max(between - rest, 0.0)
-    inverse = between / (seeds - 1) + of_mean / max(rows - 1, 1)
-    degrees = (own + of_mean) / inverse if inverse else 0.0
-    return Variance(own, of_mean, max(degrees, float(seeds - 1)))
+    return Variance(max(between - rest, 0.0), of_mean, between, seeds - 1, max(rows - 1, 1))
 
 
 def bootstrap(scores: Scores, seed: int = 0) -> Interval:
@@ -223,14 +234,18 @@ def detectable(variance: Variance, rows: int | None, candidates: int = 1) -> flo
     shares of so many `rows`, a difference D cannot be without rows that differ: their part of the variance is taken to be
     at least D (1 - D) / rows, what it is where all of them speak for the same side (as in McNemar's test, 1947).
     """
-    critical = stats.t.isf(ALPHA / (2 * candidates), variance.degrees)
-    square = float(special.nctdtrinc(variance.degrees, 1 - POWER, critical)) ** 2
-    found = square**0.5 * variance.error
-    if rows is None or found * (1 - found) / rows <= variance.rows:
+    found = _found_at(variance, candidates)
+    if rows is None:
         return found
-    # D^2 = square * (seeds + D (1 - D) / rows)
-    linear = square / rows
-    return float((linear + (linear**2 + 4 * (1 + linear) * square * variance.seeds) ** 0.5) / (2 * (1 + linear)))
+    for _ in range(SETTLED):
+        least = min(found, 1.0) * (1 - min(found, 1.0)) / rows
+        found = _found_at(replace(variance, rows=max(variance.rows, least)), candidates)
+    return found
+
+
+def _found_at(variance: Variance, candidates: int) -> float:
+    critical = stats.t.isf(ALPHA / (2 * candidates), variance.degrees)
+    return float(variance.error * special.nctdtrinc(variance.degrees, 1 - POWER, critical))
 
 
 def differences(scores: Mapping[str, Scores], reference: str, higher_is_better: bool = True) -> list[Difference]:
