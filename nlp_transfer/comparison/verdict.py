@@ -30,6 +30,7 @@ def sentences(analysis: Analysis) -> list[str]:
         *_choices(analysis, size, scale),
         *_baseline(size, scale),
         *_transfer(size, scale, analysis.higher_is_better),
+        *(_in_short(each, scale) for each in analysis.sizes[1:] if each.differences),
         *_unfinished(analysis),
         *analysis.flags,
     ]
@@ -214,6 +215,15 @@ def _transfer(size: Size, scale: Scale, higher_is_better: bool) -> list[str]:
         else:
             said.append(f"{each.candidate}: negative transfer ({evidence}).")
     return said
+
+
+def _in_short(size: Size, scale: Scale) -> str:
+    """The findings at a smaller training size."""
+    found = "; ".join(
+        f"{each.candidate} less {each.reference} {scale.signed(each.spread.mean)}{scale.unit}, {each.finding}"
+        for each in size.differences
+    )
+    return f"With {size.train_rows:,} rows: {found}."
 
 
 def _unfinished(analysis: Analysis) -> list[str]:

@@ -12,14 +12,12 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+from nlp_transfer.comparison.drawing import DRAWS, Scores, draw
 from nlp_transfer.comparison.statistics import (
-    DRAWS,
-    Scores,
     Variance,
     bootstrap,
     detectable,
     differences,
-    draw,
     spread,
     two_level_variance,
 )
