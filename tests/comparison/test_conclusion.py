@@ -13,7 +13,7 @@ import pytest
 from nlp_transfer import RequestError
 from nlp_transfer.comparison import drawing
 from nlp_transfer.comparison.analysis import analyse
-from nlp_transfer.comparison.conclude import conclude
+from nlp_transfer.comparison.conclusion import conclude
 from nlp_transfer.comparison.evidence import Evidence
 from nlp_transfer.comparison.verdict import keepers, winner
 from nlp_transfer.comparison.wording import Scale, duration, escaped, probability, size
