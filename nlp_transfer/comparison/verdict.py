@@ -135,7 +135,7 @@ def _beside(entry: Entry, other: Entry) -> str:
         ("train_seconds", "trains in", wording.duration),
     ):
         ours, theirs = entry.costs.get(name), other.costs.get(name)
-        if ours is not None and theirs is not None:
+        if ours is not None and theirs is not None and write(ours) != write(theirs):
             told.append(f"{verb} {write(ours)} instead of {write(theirs)}")
     return f"; it {' and '.join(told)}" if told else ""
 

@@ -123,6 +123,7 @@ def test_every_number_is_kept_and_made_again(make_folder: MakeFolder) -> None:
         score for each in found["sizes"] for entry in each["entries"] for score in entry["spread"]["scores"]
     ]
     assert found["verdict"] == said
+    assert "stores 1.3 MB instead of 87 MB" in said[0]
     text = texts["report.md"].decode()
     assert "| candidate | 500 rows | 5,000 rows |" in text
     assert text.index("## Verdict") < text.index("## Scores")
@@ -181,6 +182,13 @@ def test_where_no_run_finished_that_is_said(make_folder: MakeFolder) -> None:
         RequestError, match=r"no run of this comparison finished.*The first that failed said: no memory"
     ):
         conclude(folder)
+
+
+def test_costs_that_read_the_same_are_not_set_side_by_side(make_folder: MakeFolder) -> None:
+    said = conclude(make_folder({"ia3": FULL, "bitfit": LORA}, reference="ia3"))
+    assert "not distinguishable from ia3" in said[0]
+    assert "instead of" not in said[0]
+    assert len(said) == 1, "no cost is less, so there is nothing to choose by"
 
 
 def test_a_reference_without_a_run_leaves_no_verdict(make_folder: MakeFolder) -> None:
