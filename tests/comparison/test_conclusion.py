@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nlp_transfer.comparison import drawing
 from nlp_transfer.comparison.analysis import analyse
 from nlp_transfer.comparison.conclusion import conclude
 from nlp_transfer.comparison.evidence import Evidence
-from nlp_transfer.comparison.verdict import keepers, winner
+from nlp_transfer.comparison.verdict import finding, keepers, winner
 from nlp_transfer.comparison.wording import Scale, duration, escaped, probability, size
 
 from .conftest import MakeFolder
@@ -163,6 +164,11 @@ def test_a_folder_that_is_no_comparison_is_refused(tmp_path: Path, make_folder: 
     text = results.read_text(encoding="utf-8")
     results.write_text(text + '{"kind": "ru', encoding="utf-8")
     conclude(folder)  # a last line that was cut off is what a crash leaves
+    protocol = (folder / "protocol.json").read_text(encoding="utf-8")
+    (folder / "protocol.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(RequestError, match=r"protocol\.json does not say task, metric, "):
+        conclude(folder)
+    (folder / "protocol.json").write_text(protocol, encoding="utf-8")
     results.write_text('{"kind": "ru\n' + text, encoding="utf-8")
     with pytest.raises(RequestError, match=r"results\.jsonl, line 1: no JSON"):
         conclude(folder)
@@ -189,6 +195,23 @@ def test_costs_that_read_the_same_are_not_set_side_by_side(make_folder: MakeFold
     assert "not distinguishable from ia3" in said[0]
     assert "instead of" not in said[0]
     assert len(said) == 1, "no cost is less, so there is nothing to choose by"
+
+
+def test_an_interval_that_alone_excludes_zero_is_no_verdict_and_is_explained(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": FULL, "lora": LORA})
+    found = analyse(Evidence.read(folder)).sizes[0].differences[0]
+    spread = replace(found.spread, mean=-0.01, interval=(-0.019, -0.001))
+    said = finding(replace(found, spread=spread, p=0.03, adjusted_p=0.12), Scale(True), 5000)
+    assert "difference -1.00 points, 95 % -1.90 to -0.10; " in said
+    assert said.startswith("no detectable difference: ")
+    assert "the interval alone excludes zero, but of so many methods one does by chance" in said
+
+
+def test_where_less_is_better_less_is_said_to_be_better(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": HEAD, "lora": FULL}, metric="accuracy", higher_is_better=False)
+    said = conclude(folder)
+    assert said[0].startswith("On these 5,000 rows lora is worse than full by 0.15 (difference +0.15, 95 % ")
+    assert said[1] == "Choose full: all others are worse or without a verdict."
 
 
 def test_a_reference_without_a_run_leaves_no_verdict(make_folder: MakeFolder) -> None:
