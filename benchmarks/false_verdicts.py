@@ -18,7 +18,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from nlp_transfer import environment
-from nlp_transfer.comparison.statistics import ALPHA, DRAWS, Scores, differences
+from nlp_transfer.comparison.drawing import DRAWS, Scores
+from nlp_transfer.comparison.statistics import ALPHA, differences
 
 FILE = Path(__file__).resolve().parent / "results" / "false-verdicts.json"
 REFERENCE, CANDIDATES = "reference", ("a", "b", "c", "d")
@@ -133,7 +134,8 @@ def simulated(
         setting.method_on_row * generator.normal(size=(methods, 1, setting.rows)),
         setting.rest * generator.normal(size=(methods, setting.seeds, setting.rows)),
     )
-    right = (setting.ease + sum(parts) > 0).astype(np.float32)
+    latent: np.ndarray = sum(parts, start=np.array(setting.ease))
+    right = (latent > 0).astype(np.float32)
     right[1] *= generator.random(setting.rows) >= difference / setting.accuracy
     drawn = (right.reshape(-1, setting.rows) @ weights).reshape(methods, setting.seeds, -1)
     seeds = tuple(range(setting.seeds))
@@ -167,7 +169,7 @@ def others(scores: dict[str, Scores]) -> dict[str, list[bool]]:
 
 def share_beyond(means: np.ndarray) -> float:
     """Two-sided p value of percentiles: twice the smaller share of the draws on either side of zero."""
-    return float(min(1.0, 2 * min(np.mean(means <= 0), np.mean(means >= 0))))
+    return min(1.0, 2 * float(np.mean(means <= 0)), 2 * float(np.mean(means >= 0)))
 
 
 def said(figures: dict[str, Any]) -> str:

@@ -141,7 +141,7 @@ def compare(
         for sentence in agreed.sentences():
             show.say(sentence)
         running.run()
-    from nlp_transfer.comparison.conclude import conclude  # its statistics are no business of the processes that train
+    from nlp_transfer.comparison.conclusion import conclude  # its statistics are no business of the processes that train
 
     for sentence in conclude(folder):
         show.say(sentence)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from nlp_transfer.comparison.drawing import Scores, draw
 from nlp_transfer.comparison.evidence import Evidence, Line
-from nlp_transfer.comparison.statistics import Difference, Scores, Spread, differences, draw, spread
+from nlp_transfer.comparison.statistics import Difference, Spread, differences, spread
 from nlp_transfer.errors import RequestError
 
 SCHEMA = 1
@@ -152,7 +153,7 @@ def _by_candidate(lines: Sequence[Line]) -> dict[str, list[Line]]:
 def _scores(evidence: Evidence, lines: Mapping[str, Sequence[Line]]) -> dict[str, Scores]:
     """Scores of all that finished, drawn on the same rows."""
     judged = {
-        name: {line["seed"]: evidence.judged(line) for line in its if evidence.finished(line)}
+        name: {line["seed"]: evidence.judged(line) for line in its if line["judged"] and evidence.finished(line)}
         for name, its in lines.items()
     }
     judged = {name: seeds for name, seeds in judged.items() if seeds}

@@ -14,11 +14,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from nlp_transfer.errors import RequestError
+from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.runs import load_run
 from nlp_transfer.tasks import Task
 
 PROTOCOL, RESULTS = "protocol.json", "results.jsonl"
+
+NEEDED = ("task", "metric", "higher_is_better", "data", "reference", "seeds", "trials", "flags")
+"""What a protocol must say."""
 
 Line = Mapping[str, Any]
 """One line of results.jsonl: a trial, a run or a baseline."""
@@ -47,6 +50,10 @@ class Evidence:
             raise RequestError(f"{folder} holds no comparison: {missing} is missing.") from error
         except (OSError, ValueError) as error:
             raise RequestError(f"{folder} holds a damaged comparison: {error}") from error
+        if missing_keys := [name for name in NEEDED if name not in protocol]:
+            raise RequestError(
+                f"{folder / PROTOCOL} does not say {listing(missing_keys)}: expected the protocol that compare wrote."
+            )
         return cls(folder, protocol, tuple(_lines(folder / RESULTS, texts)))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,14 +10,13 @@ import numpy as np
 from scipy import special, stats
 from statsmodels.stats.multitest import multipletests
 
+from nlp_transfer.comparison.drawing import Scores
+
 ALPHA = 0.05
 """How often one or more of the methods may be called different though none is; intervals hold 1 - ALPHA."""
 
 POWER = 0.9
 """How often the smallest detectable difference would be found."""
-
-DRAWS = 1000
-"""Bootstrap samples."""
 
 LEAST_SEEDS = 5
 """Pairs of seeds from which a verdict is drawn."""
@@ -25,41 +24,12 @@ LEAST_SEEDS = 5
 LEAST_ROWS = 50
 """Test rows from which a verdict is drawn: with fewer, a handful of them decides."""
 
-Judged = Mapping[str, np.ndarray]
-"""Arrays of one run, rows first, from which `Task.metrics` computes every score."""
+SETTLED = 20
+"""Rounds in which a difference and the variance that it brings settle."""
 
 Interval = tuple[float, float]
 
 Finding = Literal["better", "worse", "no detectable difference", "too few seeds", "too few rows"]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of one candidate, or the differences of two, by seed; and the same on rows that were drawn again."""
-
-    seeds: tuple[int, ...]
-    scores: np.ndarray
-    """(seeds,)"""
-    drawn: np.ndarray
-    """(draws, seeds): of a draw all have the same rows, and so have all candidates."""
-    rows: int
-    """Test rows."""
-
-    def of(self, seeds: Sequence[int]) -> Scores:
-        """Those of some of the seeds."""
-        at = [self.seeds.index(seed) for seed in seeds]
-        return replace(self, seeds=tuple(seeds), scores=self.scores[at], drawn=self.drawn[:, at])
-
-    def for_all(self, seeds: Sequence[int]) -> Scores:
-        """One run that knows no seed, beside runs of every seed."""
-        at = [0] * len(seeds)
-        return replace(self, seeds=tuple(seeds), scores=self.scores[at], drawn=self.drawn[:, at])
-
-    def less(self, other: Scores) -> Scores:
-        """Differences by seed, of the seeds that both have."""
-        seeds = [seed for seed in self.seeds if seed in other.seeds]
-        ours, theirs = self.of(seeds), other.of(seeds)
-        return replace(ours, scores=ours.scores - theirs.scores, drawn=ours.drawn - theirs.drawn)
 
 
 @dataclass(frozen=True)
@@ -70,13 +40,26 @@ class Variance:
     """Of other seeds, on any rows."""
     rows: float
     """Of other rows, with these seeds."""
-    degrees: float
-    """Of freedom."""
+    between: float
+    """Of the scores between seeds, over their number: with what seeds do to single rows."""
+    seed_degrees: int
+    row_degrees: int
 
     @property
     def error(self) -> float:
         """The standard error."""
         return float((self.seeds + self.rows) ** 0.5)
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom: the harmonic mean of those of seeds and rows, weighted by their shares of the variance.
+
+        Satterthwaite (1946) weights by squares of these shares, which calls too much different where there are five seeds
+        and most of the variance is theirs.
+        """
+        inverse = self.between / self.seed_degrees + self.rows / self.row_degrees
+        found = (self.seeds + self.rows) / inverse if inverse else 0.0
+        return max(found, float(self.seed_degrees))
 
 
 @dataclass(frozen=True)
@@ -117,53 +100,6 @@ class Difference:
     finding: Finding
 
 
-def draw(
-    judged: Mapping[str, Mapping[int, Judged]],
-    metrics: Callable[[Judged], Mapping[str, float]],
-    metric: str,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> dict[str, Scores]:
-    """Scores of every candidate and seed, and the same on rows drawn with replacement: the same rows for all.
-
-    Args:
-        judged: arrays by candidate and seed; all of the same test rows in the same order.
-        metrics: of the fitted task.
-        metric: which of its scores is compared.
-        draws: bootstrap samples.
-        seed: of the bootstrap.
-
-    Raises:
-        ValueError: where the arrays are of different numbers of rows, or a score is no number.
-    """
-    runs = [(name, key, arrays) for name, seeds in judged.items() for key, arrays in seeds.items()]
-    if not runs:
-        return {}
-    rows = len(next(iter(runs[0][2].values())))
-    for name, key, arrays in runs:
-        if any(len(array) != rows for array in arrays.values()):
-            raise ValueError(f"{name}, seed {key}: its arrays do not have the {rows} rows that others have.")
-    generator = np.random.default_rng(seed)
-    every = [np.arange(rows), *(generator.integers(rows, size=rows) for _ in range(draws))]
-    table = np.array(
-        [
-            [metrics({key: array[picked] for key, array in arrays.items()})[metric] for *_, arrays in runs]
-            for picked in every
-        ]
-    )
-    scores, drawn = table[0], table[1:]
-    if not np.isfinite(scores).all():
-        name, key, _ = runs[int(np.flatnonzero(~np.isfinite(scores))[0])]
-        raise ValueError(f"{name}, seed {key}: {metric} is no number.")
-    # rows among which a score has no value say nothing of how it varies
-    drawn = drawn[np.isfinite(drawn).all(1)]
-    found = {}
-    for name, seeds in judged.items():
-        at = [i for i, run in enumerate(runs) if run[0] == name]
-        found[name] = Scores(tuple(seeds), scores[at], drawn[:, at], rows)
-    return found
-
-
 def spread(scores: Scores) -> Spread:
     """Mean, deviation and intervals of scores, or of differences."""
     seeds = len(scores.seeds)
@@ -187,9 +123,7 @@ def two_level_variance(scores: Scores) -> Variance:
     Seeds and rows are crossed random effects: with S seeds and n rows the mean has the variance
     `seed / S + row / n + rest / (S n)`. The variance of the scores over seeds, divided by S, has the first and the last part;
     that of the mean over seeds on rows drawn again the last two. The last part, which would count twice, is what is left
-    between the variance over rows of single seeds and that of their mean. Degrees of freedom are the harmonic mean of those of
-    seeds and rows, weighted by their shares of the variance: Satterthwaite (1946) weights by squares of these shares, which
-    calls too much different where there are five seeds and most of the variance is theirs.
+    between the variance over rows of single seeds and that of their mean.
     """
     seeds, rows = len(scores.seeds), scores.rows
     unbiased = rows / max(rows - 1, 1)
@@ -197,10 +131,7 @@ def two_level_variance(scores: Scores) -> Variance:
     of_single = unbiased * float(scores.drawn.var(0, ddof=1).mean())
     between = float(scores.scores.var(ddof=1)) / seeds
     rest = max(of_single - of_mean, 0.0) / (seeds - 1)
-    own = max(between - rest, 0.0)
-    inverse = between / (seeds - 1) + of_mean / max(rows - 1, 1)
-    degrees = (own + of_mean) / inverse if inverse else 0.0
-    return Variance(own, of_mean, max(degrees, float(seeds - 1)))
+    return Variance(max(between - rest, 0.0), of_mean, between, seeds - 1, max(rows - 1, 1))
 
 
 def bootstrap(scores: Scores, seed: int = 0) -> Interval:
@@ -223,14 +154,18 @@ def detectable(variance: Variance, rows: int | None, candidates: int = 1) -> flo
     shares of so many `rows`, a difference D cannot be without rows that differ: their part of the variance is taken to be
     at least D (1 - D) / rows, what it is where all of them speak for the same side (as in McNemar's test, 1947).
     """
-    critical = stats.t.isf(ALPHA / (2 * candidates), variance.degrees)
-    square = float(special.nctdtrinc(variance.degrees, 1 - POWER, critical)) ** 2
-    found = square**0.5 * variance.error
-    if rows is None or found * (1 - found) / rows <= variance.rows:
+    found = _found_at(variance, candidates)
+    if rows is None:
         return found
-    # D^2 = square * (seeds + D (1 - D) / rows)
-    linear = square / rows
-    return float((linear + (linear**2 + 4 * (1 + linear) * square * variance.seeds) ** 0.5) / (2 * (1 + linear)))
+    for _ in range(SETTLED):
+        least = min(found, 1.0) * (1 - min(found, 1.0)) / rows
+        found = _found_at(replace(variance, rows=max(variance.rows, least)), candidates)
+    return found
+
+
+def _found_at(variance: Variance, candidates: int) -> float:
+    critical = stats.t.isf(ALPHA / (2 * candidates), variance.degrees)
+    return float(variance.error * special.nctdtrinc(variance.degrees, 1 - POWER, critical))
 
 
 def differences(scores: Mapping[str, Scores], reference: str, higher_is_better: bool = True) -> list[Difference]:

@@ -16,8 +16,10 @@ COSTS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
 )
 """By what candidates that no test tells apart are chosen among."""
 
-FITTING = 0.95
+LESS = 0.95
 """A cost below so much of another is less: times and memory are never twice the same."""
+
+ALONE = "the interval alone excludes zero, but of so many methods one does by chance"
 
 
 def sentences(analysis: Analysis) -> list[str]:
@@ -30,6 +32,7 @@ def sentences(analysis: Analysis) -> list[str]:
         *_choices(analysis, size, scale),
         *_baseline(size, scale),
         *_transfer(size, scale, analysis.higher_is_better),
+        *(_in_short(each, scale) for each in analysis.sizes[1:] if each.differences),
         *_unfinished(analysis),
         *analysis.flags,
     ]
@@ -50,7 +53,7 @@ def finding(difference: Difference, scale: Scale, rows: int) -> str:
         shown = (
             f"; a difference of {scale.score(difference.detectable)} would have shown" if difference.detectable else ""
         )
-        alone = f"; {_excluding}" if _alone(difference) else ""
+        alone = f"; {ALONE}" if _alone(difference) else ""
         evidence = f"difference {scale.signed(spread.mean)}{scale.unit}, {interval}{shown}{alone}"
         return f"no detectable difference: on these {rows:,} rows {name} is not distinguishable from {reference} ({evidence})"
     amount = f"{scale.score(abs(spread.mean or 0.0))}{scale.unit}"
@@ -58,9 +61,6 @@ def finding(difference: Difference, scale: Scale, rows: int) -> str:
         f"difference {scale.signed(spread.mean)}, {interval}, p {wording.probability(difference.adjusted_p)} after Holm"
     )
     return f"on these {rows:,} rows {name} is {difference.finding} than {reference} by {amount} ({evidence})"
-
-
-_excluding = "the interval alone excludes zero, but of so many methods one does by chance"
 
 
 def _alone(difference: Difference) -> bool:
@@ -134,7 +134,7 @@ def _beside(entry: Entry, other: Entry) -> str:
         ("train_seconds", "trains in", wording.duration),
     ):
         ours, theirs = entry.costs.get(name), other.costs.get(name)
-        if ours is not None and theirs is not None:
+        if ours is not None and theirs is not None and write(ours) != write(theirs):
             told.append(f"{verb} {write(ours)} instead of {write(theirs)}")
     return f"; it {' and '.join(told)}" if told else ""
 
@@ -171,7 +171,7 @@ def _least(entries: Sequence[Entry], cost: str) -> Entry | None:
     if any(cost not in entry.costs for entry in entries):
         return None
     first, second, *_ = sorted(entries, key=lambda entry: entry.costs[cost])
-    return first if first.costs[cost] < FITTING * second.costs[cost] else None
+    return first if first.costs[cost] < LESS * second.costs[cost] else None
 
 
 def _quickest(size: Size, among: Sequence[Entry], reference: str, scale: Scale) -> list[str]:
@@ -214,6 +214,15 @@ def _transfer(size: Size, scale: Scale, higher_is_better: bool) -> list[str]:
         else:
             said.append(f"{each.candidate}: negative transfer ({evidence}).")
     return said
+
+
+def _in_short(size: Size, scale: Scale) -> str:
+    """The findings at a smaller training size."""
+    found = "; ".join(
+        f"{each.candidate} less {each.reference} {scale.signed(each.spread.mean)}{scale.unit}, {each.finding}"
+        for each in size.differences
+    )
+    return f"With {size.train_rows:,} rows: {found}."
 
 
 def _unfinished(analysis: Analysis) -> list[str]:

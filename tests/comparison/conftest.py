@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from nlp_transfer import fine_tune, samples
 
 LABELS = 3
-"""Of the sample of classification that the real run learns; checked where it is made."""
+"""Of the answers that are drawn; the task's metrics take any number."""
 
 
 @pytest.fixture(scope="session")
@@ -105,11 +105,12 @@ def run(folder: Path, name: str, size: int, seed: int, share: float | None, rows
     where = Path("runs") / f"{''.join(filter(str.isalnum, name))}-{size}-{seed}"
     line = {
         **trial(name, size),
-        **{"kind": "run", "seed": seed, "from_scratch": "scratch" in name, "folder": str(where)},
-        **{
-            "costs": COSTS.get(name, {"stored_bytes": 5_000_000, "train_seconds": 100.0}),
-            "environment": {"torch": "2"},
-        },
+        "kind": "run",
+        "seed": seed,
+        "from_scratch": "scratch" in name,
+        "folder": str(where),
+        "costs": COSTS.get(name, {"stored_bytes": 5_000_000, "train_seconds": 100.0}),
+        "environment": {"torch": "2"},
     }
     if share is None:
         return {**line, "status": "diverged", "message": "the loss is nan | after step 3", "scores": {}, "costs": {}}
