@@ -129,9 +129,10 @@ def energy() -> Iterator[Costs]:
         return
     from codecarbon import OfflineEmissionsTracker
 
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)
     # the country only turns energy into carbon dioxide, which is not reported
     tracker = OfflineEmissionsTracker(
-        country_iso_code="USA", save_to_file=False, log_level=logging.ERROR, allow_multiple_runs=True
+        country_iso_code="USA", output_methods=[], log_level=logging.ERROR, allow_multiple_runs=True
     )
     tracker.start()
     try:
