@@ -50,7 +50,7 @@ def test_tfidf_is_that_of_scikit_learn_with_the_strength_that_validation_likes(t
     best = max(tried, key=lambda one: one[:2])[2]
     ours = judged("tfidf", recipe("classification", tiny_bert), tmp_path)
     assert ours["accuracy"] == pytest.approx(best.score(test["text"], test["label"]))
-    assert ours["accuracy"] > 0.5
+    assert ours["accuracy"] > 2 / 6, "twice as often as by chance"
 
 
 def test_frozen_features_are_the_mean_of_the_last_vectors(tiny_bert: Path) -> None:
@@ -78,7 +78,7 @@ def test_every_task_with_labels_or_numbers_has_baselines(task: str, name: str, t
     scores = judged(name, recipe(task, tiny_bert), tmp_path)
     if name == "majority" and task == "classification":
         labels = columns("test")["label"]
-        assert scores["accuracy"] == labels.count(labels[0]) / len(labels) == pytest.approx(1 / 3)
+        assert scores["accuracy"] == labels.count(labels[0]) / len(labels) == pytest.approx(1 / 6)
     if name == "majority" and task == "regression":
         targets = [
             np.array(list(columns(split, "regression").values())[-1], dtype=float) for split in ("train", "test")

@@ -230,12 +230,12 @@ def test_what_diverges_or_fails_is_kept_and_named(
     assert {line["candidate"]: line["status"] for line in done.lines} == {"full": "finished", "lora:top=2": "failed"}
     assert "method.top is 2: the model has 2 blocks" in done.lines[-1]["message"]
     assert "failed: method.top is 2" in capsys.readouterr().err
-    parts["train"] = {"max_steps": 4, "learning_rate": 1e30, "clip": None}
-    with pytest.raises(TrainingError, match=r"no run finished.*the loss is"):
-        compare(**{**parts, "methods": "full"}, output=tmp_path / "none")
-    (line,) = Comparison(tmp_path / "none").lines
-    assert line["status"] == "diverged"
-    assert line["scores"] == {}
+    for steps, what in ((4, "the loss is nan"), (1, "the model's outputs for the validation rows are no numbers")):
+        parts["train"] = {"max_steps": steps, "learning_rate": 1e30, "clip": None, "warmup": 0.0}
+        with pytest.raises(TrainingError, match=f"no run finished.*{what}"):
+            compare(**{**parts, "methods": "full"}, output=tmp_path / f"none-{steps}")
+        (line,) = Comparison(tmp_path / f"none-{steps}").lines
+        assert (line["status"], line["scores"]) == ("diverged", {})
 
 
 def test_a_candidate_without_a_finished_trial_has_runs_that_say_why(tiny_bert: Path, tmp_path: Path) -> None:
