@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -289,6 +290,27 @@ def test_a_wrong_request_leaves_one_message_and_nothing_behind(
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_task_without_baselines_says_so_and_random_weights_forget_nothing(
+    tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*("--task", "qa", "--data", str(samples.path("qa")), "--data.limit", "40", "--methods", "head")]
+    words += ["--model", str(tiny_gpt2), "--seeds", "0", "--trials", "1", "--train.max_steps", "1", "--from-scratch"]
+    assert cli.main(["compare", *words, "--engine", "here", "--output", str(tmp_path / "qa")]) == 0
+    assert "no baselines: qa answers otherwise" in capsys.readouterr().err
+    done = Comparison(tmp_path / "qa")
+    figures = {line["candidate"]: line.get("forgetting", {}) for line in done.lines}
+    assert figures["head"]["language_model_loss"]["change"] == 0
+    assert figures["full from scratch"] == {}
+    assert done.protocol["notes"]
+    assert done.protocol["data"]["rows"]["train"] == 40
+
+
+def test_several_processes_together_are_sent_away(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nlp_transfer.environment.processes", lambda: SimpleNamespace(num_processes=2))
+    with pytest.raises(RequestError, match="without torchrun"):
+        compare(**asked(tiny_bert))
 
 
 def test_a_folder_of_other_things_is_left_alone(tiny_bert: Path, tmp_path: Path) -> None:
