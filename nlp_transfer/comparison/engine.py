@@ -167,6 +167,8 @@ def fresh(job: Job, threads: int | None, running: Children | None = None, at: Pa
         # its input stays open until here: by its end the process knows that we are gone
         answered = process.stdout.read().strip().splitlines()
         status = process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         if running is not None:
             running.discard(process)
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
