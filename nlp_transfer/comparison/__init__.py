@@ -115,6 +115,8 @@ def compare(
         raise RequestError(f"workers is {workers}: expected 1 or more.")
     if environment.processes().num_processes > 1:
         raise RequestError("compare starts its own processes: call it without torchrun or accelerate launch.")
+    if "method" in parts:
+        raise RequestError("compare takes several methods: methods=[...] in place of method.")
     if resume and not output:
         raise RequestError("--resume needs --output: the folder of the comparison to go on with.")
     show = Show(silent)

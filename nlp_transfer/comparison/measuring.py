@@ -78,6 +78,9 @@ def predicting(run: Run) -> Costs:
 
     `latency_ms` is the median over single features, `throughput` features per second in batches of 32; each also with the
     tuner merged into the backbone, None where that is not possible.
+
+    Args:
+        run: finished, and its recipe names a file of validation rows.
     """
     recipe = Recipe.read(run.folder / "recipe.yaml")
     split, _ = run.read(recipe.data.validation, recipe.columns)

@@ -307,6 +307,11 @@ def test_a_task_without_baselines_says_so_and_random_weights_forget_nothing(
     assert done.protocol["data"]["rows"]["train"] == 40
 
 
+def test_one_method_is_no_list_of_them(tiny_bert: Path) -> None:
+    with pytest.raises(RequestError, match="methods="):
+        compare(**asked(tiny_bert), method="lora")
+
+
 def test_several_processes_together_are_sent_away(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nlp_transfer.environment.processes", lambda: SimpleNamespace(num_processes=2))
     with pytest.raises(RequestError, match="without torchrun"):

@@ -12,9 +12,10 @@ from nlp_transfer.comparison import measuring
 
 
 def test_a_tuner_that_can_be_merged_is_timed_both_ways(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = samples.path("sentiment")
     run = fine_tune(
         task="sentiment",
-        data={"source": str(samples.path("sentiment")), "limit": 32},
+        data={"source": str(folder / "train.csv"), "validation": str(folder / "validation.csv"), "limit": 32},
         model=str(tiny_bert),
         method="lora",
         train={"max_steps": 1},
