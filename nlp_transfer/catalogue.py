@@ -88,7 +88,13 @@ def doctor() -> str:
     ]
     if device.type == "cpu" and torch.version.cuda is None:
         lines.append("GPU: this torch is built for CPU only; for an NVIDIA GPU install torch's CUDA build.")
-    for package, why in (("tensorboard", "--train.trackers tensorboard"), ("wandb", "--train.trackers wandb")):
+    optional = {
+        "tensorboard": "--train.trackers tensorboard",
+        "wandb": "--train.trackers wandb",
+        "codecarbon": "energy in compare",
+        "ray": "compare --engine ray",
+    }
+    for package, why in optional.items():
         state = "installed" if importlib.util.find_spec(package) else f"not installed (pip install {package})"
         lines.append(f"{package} ({why}): {state}")
     return "\n".join(lines) + "\n"

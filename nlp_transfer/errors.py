@@ -27,7 +27,7 @@ class TrainingError(RuntimeError):
 
 
 class Diverged(TrainingError):
-    """A training whose loss is no number any more."""
+    """A training whose loss, or whose model's outputs, are no numbers any more."""
 
 
 class Interrupted(Exception):

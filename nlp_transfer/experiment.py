@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import PartialState
 from accelerate.utils import set_seed
 from torch import nn
@@ -18,7 +19,7 @@ from nlp_transfer.data.activations import Once, unchanging
 from nlp_transfer.data.batches import Features, LengthBuckets, learned
 from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
-from nlp_transfer.errors import Interrupted, Stopped
+from nlp_transfer.errors import Diverged, Interrupted, Stopped
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.folder import RunFolder, next_free, refuse_another, status_of
 from nlp_transfer.heads import load_with_head
@@ -186,6 +187,11 @@ def _train(
 
     def evaluate(prepared: nn.Module) -> dict[str, float]:
         outputs = outputs_of(prepared, features["validation"], settings.batch_size, engine.autocast(), stop.check)
+        if np.isnan(outputs).any():
+            raise Diverged(
+                "the model's outputs for the validation rows are no numbers any more, though the loss was one until the last "
+                f"step. Try a lower --train.learning_rate (it was {settings.learning_rate:g})."
+            )
         return task.score(task.decode(outputs, features["validation"].columns, validation), validation)
 
     features = {name: features[name] for name in ("train", "validation")}

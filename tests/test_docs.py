@@ -15,6 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from nlp_transfer import backbone, cli, methods, samples, tasks
+from nlp_transfer.comparison import engine
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -32,6 +33,7 @@ PAGES = [
             "multi-label",
             "regression",
             "question-answering",
+            "compare",
         )
     ),
 ]
@@ -61,6 +63,8 @@ def work(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     shutil.copy(samples.path("qa") / "test.json", tmp_path / "new.json")
     (tmp_path / "article.txt").write_text("The kiosk opens at nine. Its owner is Ada Novak.", encoding="utf-8")
     monkeypatch.setattr(backbone, "_packaged", lambda _: str(tiny_bert))
+    # a fresh process would know nothing of the tiny model; tests of their own start some
+    monkeypatch.setitem(engine.ENGINES, "processes", engine.here)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -149,7 +153,10 @@ def test_the_demo_ends_with_answers(task: str, work: Path, capsys: pytest.Captur
     assert (work / "runs" / f"demo-{task}" / "report.json").is_file()
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.py")), ids=lambda file: file.stem)
+RECIPES = sorted(set((ROOT / "recipes").glob("*.py")) - {ROOT / "recipes" / "compare_methods.py"})
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda file: file.stem)
 def test_a_recipe_answers_on_its_sample(
     recipe: Path, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +169,19 @@ def test_a_recipe_answers_on_its_sample(
     assert len([line for line in answers if not line.startswith("  ")]) == 2, (
         "a line each; what follows a question is set in"
     )
+
+
+def test_the_recipe_of_a_comparison_prints_every_run(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--methods", "head", "--seeds", "0,1", "--trials", "1", "--train.max_steps", "2", "--no-baselines"]
+    monkeypatch.setattr(sys, "argv", ["compare_methods.py", *words, "--no-forgetting", "--output", "runs/compare"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "recipes" / "compare_methods.py"), run_name="__main__")
+    assert ended.value.code == 0
+    *runs, last = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in runs] == ["head, seed 0", "head, seed 1"]
+    assert last == "all of it in runs/compare"
 
 
 @pytest.mark.parametrize(

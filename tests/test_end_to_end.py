@@ -403,3 +403,20 @@ runpy.run_path({str(recipe)!r}, run_name="__main__")
 def test_a_recipe_made_in_python_is_the_one_of_the_flags() -> None:
     made = Recipe.make(task="sentiment", data="reviews.csv", train={"epochs": 2})
     assert made == Recipe.from_flags(["--task", "sentiment", "--data", "reviews.csv", "--train.epochs", "2"])
+
+
+def test_a_recipe_without_a_test_split_is_judged_by_validation(tiny_bert: Path, tmp_path: Path) -> None:
+    rows = str(samples.path("sentiment") / "train.csv")
+    words = ("--task", "sentiment", "--data", rows, "--model", str(tiny_bert), "--train.max_steps", "1")
+    done = command("train", *words, "--data.test_fraction", "0", "--output", "run", cwd=tmp_path)
+    assert done.stdout.startswith("validation:\n  accuracy")
+    run = load_run(tmp_path / "run")
+    assert run.report["data"]["rows"] == {"train": 270, "validation": 30}
+    assert run.scores.keys() == {"validation"}
+    assert "Validation accuracy: **" in (run.folder / "README.md").read_text(encoding="utf-8")
+    assert {path.name for path in (run.folder / "predictions").iterdir()} == {
+        "validation.jsonl",
+        "validation.safetensors",
+    }
+    done = command("train", *words, "--data.test_fraction", "-0.1", "--output", "no", cwd=tmp_path, status=2)
+    assert "data.test_fraction is -0.1: expected a share, 0 or more and below 1" in done.stderr

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from nlp_transfer import environment
 from nlp_transfer.comparison import baselines as simple
 from nlp_transfer.comparison import layout, protocol, results
 from nlp_transfer.comparison.engine import find
@@ -112,6 +113,10 @@ def compare(
     find(engine)
     if workers < 1:
         raise RequestError(f"workers is {workers}: expected 1 or more.")
+    if environment.processes().num_processes > 1:
+        raise RequestError("compare starts its own processes: call it without torchrun or accelerate launch.")
+    if "method" in parts:
+        raise RequestError("compare takes several methods: methods=[...] in place of method.")
     if resume and not output:
         raise RequestError("--resume needs --output: the folder of the comparison to go on with.")
     show = Show(silent)
@@ -122,7 +127,8 @@ def compare(
         laid, rows = layout.read(base)
         if "test" not in laid.rows:
             raise RequestError("data.test_fraction is 0: a comparison judges by test rows, so it must have some.")
-        asked = Protocol(grid, laid, simple.names(rows.task) if baselines else {}, forgetting)
+        titles = simple.names(rows.task) if baselines else {}
+        asked = Protocol(grid, laid, titles, forgetting, _without_baselines(base.task.name, baselines and not titles))
         grid.sizes(laid.rows["train"])
         stem = f"compare-{base.task.name}"
     folder = Path(output) if output else next_free(stem)
@@ -141,11 +147,18 @@ def compare(
         for sentence in agreed.sentences():
             show.say(sentence)
         running.run()
-    from nlp_transfer.comparison.conclusion import conclude  # its statistics are no business of the processes that train
+    from nlp_transfer.comparison.conclusion import (
+        conclude,
+    )  # its statistics are no business of the processes that train
 
     for sentence in conclude(folder):
         show.say(sentence)
     return Comparison(folder)
+
+
+def _without_baselines(task: str, asked: bool) -> tuple[str, ...]:
+    """A note where a task has no baselines."""
+    return (f"no baselines: {task} answers otherwise than by labels or a number per row.",) if asked else ()
 
 
 @contextmanager

@@ -91,11 +91,13 @@ def ray(jobs: Sequence[Job], workers: int, check: Check) -> Done:
     import ray as cluster
     import torch
 
+    # nobody asked for reports to Ray's makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers}
     cluster.init(ignore_reinit_error=True, log_to_driver=False, **local)
     devices = 1 if torch.cuda.is_available() else 0
     remote: Any = cluster.remote(num_cpus=1, num_gpus=devices, max_retries=0)(fresh)
-    waiting = {remote.remote(job, _threads(workers)): job for job in jobs}
+    waiting = {remote.remote(job, _threads(workers), at=Path.cwd()): job for job in jobs}
     try:
         while waiting:
             check()
@@ -127,31 +129,34 @@ def find(name: str) -> Callable[[Sequence[Job], int, Check], Done]:
     return ENGINES[name]
 
 
-def fresh(job: Job, threads: int | None, running: Children | None = None) -> Line:
+def fresh(job: Job, threads: int | None, running: Children | None = None, at: Path | None = None) -> Line:
     """Do a job in a fresh process; what it prints goes into a log beside the run's folder, which goes if it is empty.
 
     Args:
         job: to be done.
         threads: of the process; None: as it likes.
         running: knows the process while it runs.
+        at: the folder from which relative paths go; unset: where this process is.
     """
-    log = Path(job.root) / f"{job.folder}.log"
+    log = (at or Path()) / job.root / f"{job.folder}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     # the same modules as here, and none of the folder that this was started in
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     if threads:
         environment.setdefault("OMP_NUM_THREADS", str(threads))
-    command = [sys.executable, "-P", "-m", "nlp_transfer.comparison.worker"]
-    with log.open("w", encoding="utf-8") as errors:
-        process = subprocess.Popen(
-            command,
+    with (
+        log.open("w", encoding="utf-8") as errors,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "nlp_transfer.comparison.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             env=environment,
+            cwd=at,
             start_new_session=True,  # Ctrl-C reaches us alone, and we end what we started
-        )
+        ) as process,
+    ):
         if running is not None:
             running.add(process)
         assert process.stdin
@@ -159,7 +164,7 @@ def fresh(job: Job, threads: int | None, running: Children | None = None) -> Lin
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(job.to_json() + "\n")
             process.stdin.flush()
-        # its input stays open: by its end the process knows that we are gone
+        # its input stays open until here: by its end the process knows that we are gone
         answered = process.stdout.read().strip().splitlines()
         status = process.wait()
         with contextlib.suppress(BrokenPipeError):

@@ -78,6 +78,9 @@ def predicting(run: Run) -> Costs:
 
     `latency_ms` is the median over single features, `throughput` features per second in batches of 32; each also with the
     tuner merged into the backbone, None where that is not possible.
+
+    Args:
+        run: finished, and its recipe names a file of validation rows.
     """
     recipe = Recipe.read(run.folder / "recipe.yaml")
     split, _ = run.read(recipe.data.validation, recipe.columns)
@@ -129,9 +132,10 @@ def energy() -> Iterator[Costs]:
         return
     from codecarbon import OfflineEmissionsTracker
 
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)
     # the country only turns energy into carbon dioxide, which is not reported
     tracker = OfflineEmissionsTracker(
-        country_iso_code="USA", save_to_file=False, log_level=logging.ERROR, allow_multiple_runs=True
+        country_iso_code="USA", output_methods=[], log_level=logging.ERROR, allow_multiple_runs=True
     )
     tracker.start()
     try:

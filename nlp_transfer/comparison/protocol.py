@@ -34,6 +34,8 @@ class Protocol:
     baselines: Mapping[str, str]
     """What each baseline is called; none where none are wanted or the task has none."""
     forgetting: bool
+    notes: tuple[str, ...] = field(default=())
+    """What a reader must know from the beginning: why there are no baselines, say."""
     flags: tuple[str, ...] = field(default=())
     """What a reader must know of what happened: grids that were widened, say."""
 
@@ -63,6 +65,7 @@ class Protocol:
             "baselines": dict(self.baselines),
             "forgetting": self.forgetting,
             "recipe": {name: values[name] for name in ("data", "columns", "head", "train", "seed")},
+            "notes": list(self.notes),
             "flags": list(self.flags),
         }
 
@@ -81,7 +84,9 @@ class Protocol:
         )
         sizes = tuple(values["train_sizes"]) if values["train_sizes"] != [layout.rows["train"]] else ()
         grid = Grid(base, candidates, tuple(values["seeds"]), sizes, values["trials"])
-        return cls(grid, layout, values["baselines"], values["forgetting"], tuple(values["flags"]))
+        return cls(
+            grid, layout, values["baselines"], values["forgetting"], tuple(values["notes"]), tuple(values["flags"])
+        )
 
     def with_more(self, other: Protocol, folder: Path) -> Protocol:
         """This protocol, with the candidates, seeds, sizes and baselines of another that it lacks.
@@ -108,7 +113,8 @@ class Protocol:
             seeds=tuple(dict.fromkeys([*grid.seeds, *more.seeds])),
             train_sizes=() if sizes == (rows,) else sizes,
         )
-        return replace(self, grid=both, baselines=self.baselines or other.baselines)
+        notes = tuple(dict.fromkeys([*self.notes, *other.notes]))
+        return replace(self, grid=both, baselines=self.baselines or other.baselines, notes=notes)
 
     def sentences(self) -> list[str]:
         """The protocol for a person, before anything runs."""
@@ -133,6 +139,7 @@ class Protocol:
             f"chosen by {metric} ({'higher' if higher else 'lower'} is better) on validation; the test rows are read once per "
             "run, at its end.",
             f"baselines: {listing(self.baselines.values())}." if self.baselines else "baselines: none.",
+            *self.notes,
         ]
 
     def write(self, folder: Path) -> None:

@@ -88,7 +88,7 @@ def test_threads_are_shared_among_workers(tmp_path: Path, program: Any, monkeypa
 
 
 def test_ray_that_is_missing_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(RequestError, match=r"nlp-transfer\[ray\]"):
         next(engine.ray([job(tmp_path)], 2, lambda: None))
 

@@ -128,5 +128,5 @@ def test_methods_seeds_and_sizes_can_be_added_and_nothing_else_changed() -> None
     with pytest.raises(RequestError, match="trials is 3 there and 5 here"):
         first.with_more(protocol("full", trials=5), Path("there"))
     other = replace(first, layout=replace(LAYOUT, fingerprint="0" * 64))
-    with pytest.raises(RequestError, match="the data's fingerprint is 'fff.* there and '000"):
+    with pytest.raises(RequestError, match=r"the data's fingerprint is 'fff.* there and '000"):
         first.with_more(other, Path("there"))
