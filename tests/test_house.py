@@ -27,11 +27,12 @@ LAYERS = (
     ("data",),
     ("tasks", "methods"),
     ("standin", "tuners"),
-    ("heads", "adapters", "texts"),
+    ("heads", "adapters", "texts", "tagging"),
     ("metrics", "labels", "temperature", "thresholds", "training", "backbone"),
     (
         *("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
         *("answerer", "answers", "references", "spans", "windows"),
+        *("tagger", "markup", "mentions", "schemes", "words"),
     ),
     ("errors",),
 )
@@ -165,7 +166,7 @@ def test_samples_are_ours_and_balanced_and_do_not_leak() -> None:
     from nlp_transfer.data.files import read
 
     least = {"classification": 400, "sentiment": 400, "sentence_pairs": 150, "multi_label": 200, "regression": 200}
-    assert set(samples.names()) == {*least, "qa"}  # whose rows are nested, and have a test of their own
+    assert set(samples.names()) == {*least, "qa", "entities"}  # these two have tests of their own
     for name in least:
         splits = {path.stem: read(path) for path in samples.path(name).glob("*.csv")}
         assert splits.keys() == {"train", "validation", "test"}
