@@ -15,7 +15,7 @@ from nlp_transfer import cli, fine_tune, samples
 DEFAULTS = {
     "task": "entities",
     "data": str(samples.path("entities")),
-    "train": {"epochs": 20, "batch_size": 16, "learning_rate": 3e-4},
+    "train": {"epochs": 12, "batch_size": 16, "learning_rate": 3e-4},
 }
 TEXTS = ["Ada Novak moved from Lisbon to Ljubljana in 1998.", "The kettle has begun to sing."]
 

@@ -36,7 +36,7 @@ def sentences(lines: Iterable[str], bad: list[tuple[int, str]]) -> Iterator[tupl
         width = expected
         odd = next(((place, len(cells)) for place, cells in rows if len(cells) != width), None)
         if odd:
-            bad.append((odd[0], f"{odd[1]} column{'s' * (odd[1] > 1)} where the lines before have {width}"))
+            bad.append((odd[0], f"{odd[1]} column{'s' * (odd[1] > 1)} where other lines have {width}"))
         elif empty := next((place for place, cells in rows if not cells[0]), None):
             bad.append((empty, "a line without a token"))
         else:

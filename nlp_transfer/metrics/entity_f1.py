@@ -13,4 +13,5 @@ def entity_f1(predictions: Texts, references: Texts) -> float:
     """F1 over all entities that tags of BIO2 say, exact in words and type, 0 to 1, by seqeval; tags are rows of words."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of rows without an entity
-        return float(f1_score(references, predictions, zero_division=0))
+        rows = ([list(tags) for tags in every] for every in (references, predictions))
+        return float(f1_score(*rows, zero_division=0))
