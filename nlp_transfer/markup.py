@@ -108,7 +108,8 @@ def fault(text: str | Sequence[str], found: Sequence[str] | Sequence[Span]) -> s
     if not isinstance(text, str):
         if given:
             return "spans of characters stand beside tokens: expected them beside a text, or tags"
-        return None if len(text) == len(found) else f"{len(found)} tags for {len(text)} tokens"
+        counts = [f"{len(each)} {word}{'s' * (len(each) != 1)}" for each, word in ((found, "tag"), (text, "token"))]
+        return None if len(text) == len(found) else " for ".join(counts)
     for start, end, kind in given:
         if end > len(text):
             return f"the span {start} to {end} ({kind}) ends outside the text, which has {len(text)} characters"

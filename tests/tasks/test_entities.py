@@ -166,7 +166,7 @@ def test_spans_are_trimmed_and_those_inside_words_counted() -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "lengths": ({"tokens": ["a", "b"], "tags": ["O"]}, r"line 2, column \"tags\": 1 tags for 2 tokens"),
+    "lengths": ({"tokens": ["a", "b"], "tags": ["O"]}, r"line 2, column \"tags\": 1 tag for 2 tokens"),
     "an empty token": ({"tokens": ["a", ""], "tags": ["O", "O"]}, 'column "tokens": token 2 is empty'),
     "no tokens": ({"tokens": [], "tags": []}, "there are no tokens"),
     "numbers": ({"tokens": ["a"], "tags": [3]}, "numbers need their names"),
