@@ -9,8 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlp_transfer.errors import listing
-
 Span = tuple[int, int, str]
 """Characters of a text from and to (that one is none of it), and a type."""
 
@@ -144,10 +142,10 @@ def _span(cell: Any) -> Span:
     if isinstance(kind, list) and len(kind) == 1:
         [kind] = kind
     if not isinstance(kind, str) or not kind.strip():
-        raise ValueError(f"{_shown(cell)} has no type: expected one word, {listing(TYPES, 3)} say")
+        raise ValueError(f"{_shown(cell)} has no type behind its start and end: {FORMS}")
     for place in (start, end):
         if isinstance(place, bool) or not isinstance(place, int | float) or place != int(place) or place < 0:
-            raise ValueError(f"{_shown(cell)}: {place} is no place of a character: expected a whole number from 0")
+            raise ValueError(f"{_shown(cell)}: {place!r} is no place of a character: expected a whole number from 0")
     if start >= end:
         raise ValueError(
             f"the span {int(start)} to {int(end)} ({kind}) is empty: its end is the character after its last"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -118,18 +118,18 @@ def encoded(
     columns: dict[str, list[Any]] = {"input_ids": [], "row": [], "first": [], "answered": []}
     for row, pieces in enumerate(_pieces(texts, tokenizer, splitting)):
         # of a word that no window holds only the beginning is read
-        ends = np.cumsum([0, *(min(len(each), room) for each in pieces)])
+        ends = [0, *itertools.accumulate(min(len(each), room) for each in pieces)]
         for start, end, first, stop in windows(ends, room, min(stride, room // 2)):
             inside = [number for each in pieces[start:end] for number in each[:room]]
             columns["input_ids"].append([*before, *inside, *after])
             columns["row"].append(row)
             columns["first"].append(first)
-            at = ends[first + 1 : stop + 1] - 1 if last_piece else ends[first:stop]
-            columns["answered"].append((at - ends[start] + len(before)).tolist())
+            at = [end - 1 for end in ends[first + 1 : stop + 1]] if last_piece else ends[first:stop]
+            columns["answered"].append([token - ends[start] + len(before) for token in at])
     return columns
 
 
-def windows(ends: np.ndarray, room: int, stride: int) -> list[tuple[int, int, int, int]]:
+def windows(ends: Sequence[int], room: int, stride: int) -> list[tuple[int, int, int, int]]:
     """Windows of whole words: their first word, the one after their last, and the same of the words that each answers.
 
     Args:
@@ -140,13 +140,13 @@ def windows(ends: np.ndarray, room: int, stride: int) -> list[tuple[int, int, in
     count = len(ends) - 1
     spans, start = [], 0
     while True:
-        end = int(np.searchsorted(ends, ends[start] + room, side="right")) - 1
+        end = bisect_right(ends, ends[start] + room) - 1
         spans.append((start, end))
         if end >= count:
             break
         # the next window shares what it may, as long as the next word is in it
         least = max(ends[end] - stride, ends[end + 1] - room)
-        start = int(np.searchsorted(ends, least, side="left"))
+        start = bisect_left(ends, least)
     found, first = [], 0
     for (start, end), following in itertools.zip_longest(spans, spans[1:]):
         stop = count if following is None else max(first + 1, (following[0] + end + 1) // 2)

@@ -135,16 +135,23 @@ def test_every_family_becomes_a_graph(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "rows"), [("qa", "qa"), pytest.param("classification", "sentence_pairs", marks=pytest.mark.slow)]
+    ("task", "rows"),
+    [
+        ("qa", "qa"),
+        pytest.param("classification", "sentence_pairs", marks=pytest.mark.slow),
+        pytest.param("entities", "entities", marks=pytest.mark.slow),
+    ],
 )
-def test_a_graph_of_questions_or_pairs_has_no_example_that_is_wrong(
+def test_a_graph_of_questions_or_pairs_or_entities_has_no_example_that_is_wrong(
     task: str, rows: str, tiny_bert: Path, tmp_path: Path
 ) -> None:
     run = trained(tmp_path / "run", tiny_bert, task=task, data={"source": str(samples.path(rows)), "limit": 40})
     said = FORMS["onnx"](load_run(run), tmp_path / "graph")
     assert "logits as the run's, to" in said[0]
     assert not (tmp_path / "graph" / "example.py").exists()
-    assert "token_type_ids" in json.loads((tmp_path / "graph" / "export.json").read_text(encoding="utf-8"))["inputs"]
+    described = json.loads((tmp_path / "graph" / "export.json").read_text(encoding="utf-8"))
+    # they tell two texts apart
+    assert ("token_type_ids" in described["inputs"]) == (task != "entities")
 
 
 def test_without_the_packages_export_says_what_to_install(

@@ -54,7 +54,7 @@ def test_spans_and_words() -> None:
 @relaxed
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=60), st.integers(8, 24), st.integers(0, 12))
 def test_windows_hold_whole_words_and_answer_each_once(pieces: list[int], room: int, stride: int) -> None:
-    ends = np.cumsum([0, *pieces])
+    ends = np.cumsum([0, *pieces]).tolist()
     found = windows(ends, room, min(stride, room // 2))
     answered = [word for _, _, first, stop in found for word in range(first, stop)]
     assert answered == list(range(len(pieces)))

@@ -56,12 +56,12 @@ class Entities(Task):
     )
 
     scheme: Literal["auto", "iob1", "bio2", "bioes", "plain"] = "auto"
-    """How tags say where entities begin and end; unset: recognised from those of training."""
+    """How tags say where entities begin and end; `auto`: recognised from those of training."""
     words: Literal["auto", "space", "punctuation"] = "auto"
-    """How a text is split into words: at white space and around words (`space`), or at all punctuation; unset: the latter,
+    """How a text is split into words: at white space and around words (`space`), or at all punctuation; `auto`: the latter,
     but `space` where training has tokens, which are words as they stand."""
     piece: Literal["auto", "first", "last"] = "auto"
-    """The piece of a word that is labelled; unset: the first, but the last for a model without a token for sentences, which
+    """The piece of a word that is labelled; `auto`: the first, but the last for a model without a token for sentences, which
     reads from left to right and has seen the word only there."""
     stride: int = 64
     """Tokens that neighbouring windows of a long text share; at most half of a window."""
@@ -100,10 +100,12 @@ class Entities(Task):
         return kind and f'the type "{kind}" is not one of training. {did_you_mean(kind, self.types)}'
 
     def faults(self, rows: Columns) -> Mapping[int, tuple[str, str]]:
-        """Tags that are not as many as the tokens; spans outside the text, or over each other."""
-        every = zip(rows["text"], rows.get("entities", ()), strict=False)
-        each = (markup.fault(*markup.row(*cells)) for cells in every)
-        return {i: ("entities", reason) for i, reason in enumerate(each) if reason}
+        """Tags that are not as many as the tokens; spans outside the text, or over each other; rows of both kinds."""
+        every = [markup.row(*cells) for cells in zip(rows["text"], rows.get("entities", ()), strict=False)]
+        wrong = {i: ("entities", reason) for i, row in enumerate(every) if (reason := markup.fault(*row))}
+        kinds = [isinstance(text, str) for text, _ in every]
+        mixed = "spans and tags stand in one file: expected every row to have what the first has"
+        return {**{i: ("entities", mixed) for i, kind in enumerate(kinds) if kind != kinds[0]}, **wrong}
 
     def uniform(self, rows: Columns) -> Columns:
         """Texts or tokens; tags as lists of words, spans as lists of objects."""
@@ -164,8 +166,7 @@ class Entities(Task):
             if found and words.inside(words.places(text, self.split), found):
                 kinds["spans_inside_words"].append(i)
         message = "{} of {:,} rows with {}"
-        every = ((kind, message.format(len(which), len(rows), REPAIRS[kind]), which) for kind, which in kinds.items())
-        return [Remark(*each) for each in every if each[2]]
+        return [Remark(kind, message.format(len(i), len(rows), REPAIRS[kind]), i) for kind, i in kinds.items() if i]
 
     def notes(self) -> list[str]:
         """How tags are read, how texts are split, and which types there are."""

@@ -171,6 +171,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no tokens": ({"tokens": [], "tags": []}, "there are no tokens"),
     "numbers": ({"tokens": ["a"], "tags": [3]}, "numbers need their names"),
     "an empty tag": ({"tokens": ["a"], "tags": [""]}, "tag 1 is empty"),
+    "another form": ({"tokens": "Ada", "tags": [[0, 3, "PER"]]}, "spans and tags stand in one file"),
     "nothing": ({"tokens": ["a"], "tags": None}, "no entities: expected an empty list"),
     "spans beside tokens": (
         {"tokens": ["a"], "tags": [{"start": 0, "end": 1, "label": "PER"}]},
@@ -184,7 +185,7 @@ BAD_SPANS: dict[str, tuple[Any, str]] = {
     "blank": ([[3, 4, "PER"]], "holds no character but white space"),
     "below 0": ([[-1, 4, "PER"]], "-1 is no place of a character"),
     "without a type": ([{"start": 0, "end": 3}], "is no span"),
-    "a word as place": ([["0", 3, "PER"]], "0 is no place of a character"),
+    "a word as place": ([["0", 3, "PER"]], "'0' is no place of a character"),
     "an empty type": ([[0, 3, " "]], "has no type"),
     "an object": ({"start": 0}, "where entities are expected"),
 }
