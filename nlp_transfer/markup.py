@@ -144,7 +144,8 @@ def _span(cell: Any) -> Span:
     if not isinstance(kind, str) or not kind.strip():
         raise ValueError(f"{_shown(cell)} has no type behind its start and end: {FORMS}")
     for place in (start, end):
-        if isinstance(place, bool) or not isinstance(place, int | float) or place != int(place) or place < 0:
+        number = isinstance(place, int | float) and not isinstance(place, bool) and math.isfinite(place)
+        if not number or place != int(place) or place < 0:
             raise ValueError(f"{_shown(cell)}: {place!r} is no place of a character: expected a whole number from 0")
     if start >= end:
         raise ValueError(

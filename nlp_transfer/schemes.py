@@ -45,15 +45,18 @@ def recognised(rows: Sequence[Sequence[str]]) -> str:
         for tag in tags:
             first.setdefault(tag, i)
     first.pop(OUTSIDE, None)
-    prefixes = {tag: match[1] for tag in first if (match := PREFIXED.fullmatch(tag)) and match[1] in LETTERS}
-    if not prefixes:
+    prefixes = {tag: match[1] for tag in first if (match := PREFIXED.fullmatch(tag))}
+    known = {tag: letter for tag, letter in prefixes.items() if letter in LETTERS}
+    if not known and len(prefixes) < max(len(first), 1):
         return "plain"
-    if odd := [tag for tag in first if tag not in prefixes]:
+    if odd := [tag for tag in first if tag not in known]:
+        beside = f' beside "{next(iter(known))}"' if known else ""
         raise RowError(
             first[odd[0]],
-            f'the tag "{odd[0]}" is of no scheme beside "{next(iter(prefixes))}": expected {listing(LETTERS)} and a '
-            "hyphen before a type. Where tags are whole types, say --task.scheme plain.",
+            f'the tag "{odd[0]}" is of no scheme{beside}: expected {listing(LETTERS)} and a hyphen before a type. Where tags are '
+            "whole types, say --task.scheme plain.",
         )
+    prefixes = known
     if not {*prefixes.values()} <= {"B", "I"}:
         return "bioes"
     # B- after no entity of its type is BIO2; I- there is IOB1, unless both occur, and then BIO2 with slips

@@ -42,6 +42,11 @@ def test_a_file_of_bio2_with_a_slip_stays_bio2() -> None:
     assert chunks(rows[1], "bio2") == Chunks([(1, 2, "PER")], repaired=True)
 
 
+def test_unknown_letters_are_no_plain_types() -> None:
+    with pytest.raises(RowError, match=r'the tag "X-PER" is of no scheme: expected B, I, M'):
+        recognised([["O", "X-PER", "Y-PER"]])
+
+
 @pytest.mark.parametrize("tags", ["B-PER LOC", "B-PER X-LOC", "I-PER 0"])
 def test_tags_of_no_scheme_are_refused_with_their_row(tags: str) -> None:
     with pytest.raises(RowError, match="is of no scheme beside") as caught:

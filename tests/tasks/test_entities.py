@@ -186,6 +186,7 @@ BAD_SPANS: dict[str, tuple[Any, str]] = {
     "below 0": ([[-1, 4, "PER"]], "-1 is no place of a character"),
     "without a type": ([{"start": 0, "end": 3}], "is no span"),
     "a word as place": ([["0", 3, "PER"]], "'0' is no place of a character"),
+    "beyond numbers": ([[0, float("inf"), "PER"]], "inf is no place of a character"),
     "an empty type": ([[0, 3, " "]], "has no type"),
     "an object": ({"start": 0}, "where entities are expected"),
 }
