@@ -120,6 +120,18 @@ def fault(text: str | Sequence[str], found: Sequence[str] | Sequence[Span]) -> s
     return None
 
 
+def misquoted(text: Any, cell: Any) -> str | None:
+    """Of spans that say their words as well, what is wrong where other words stand there, as when a tool counts bytes."""
+    for each in _listed(cell) or ():
+        value = each.get("value", each) if isinstance(each, dict) else {}
+        words = value.get("text") if isinstance(value, dict) else None
+        if isinstance(text, str) and isinstance(words, str):
+            start, end, kind = _span(each)
+            if words.strip() != text[start:end].strip():
+                return f'at {start} to {end} ({kind}) stands "{text[start:end][:40]}", and the span says "{words[:40]}"'
+    return None
+
+
 def trimmed(text: str, span: Span) -> Span:
     """A span without the white space at its edges."""
     start, end, kind = span
@@ -130,7 +142,8 @@ def trimmed(text: str, span: Span) -> Span:
 def _span(cell: Any) -> Span:
     """A span of one entity."""
     if isinstance(cell, dict):
-        cell = cell.get("value", cell)  # in the results of Label Studio
+        inner = cell.get("value", cell)  # in the results of Label Studio
+        cell = inner if isinstance(inner, dict) else cell
         parts: list[Any] = [
             next((cell[name] for name in names if cell.get(name) is not None), None) for names in _NAMES
         ]

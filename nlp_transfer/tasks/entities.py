@@ -101,8 +101,10 @@ class Entities(Task):
 
     def faults(self, rows: Columns) -> Mapping[int, tuple[str, str]]:
         """Tags that are not as many as the tokens; spans outside the text, or over each other; rows of both kinds."""
-        every = [markup.row(*cells) for cells in zip(rows["text"], rows.get("entities", ()), strict=False)]
-        wrong = {i: ("entities", reason) for i, row in enumerate(every) if (reason := markup.fault(*row))}
+        cells = list(zip(rows["text"], rows.get("entities", ()), strict=False))
+        every = [markup.row(*cell) for cell in cells]
+        each = (markup.fault(*row) or markup.misquoted(*cell) for row, cell in zip(every, cells, strict=True))
+        wrong = {i: ("entities", reason) for i, reason in enumerate(each) if reason}
         kinds = [isinstance(text, str) for text, _ in every]
         mixed = "spans and tags stand in one file: expected every row to have what the first has"
         return {**{i: ("entities", mixed) for i, kind in enumerate(kinds) if kind != kinds[0]}, **wrong}
@@ -112,8 +114,7 @@ class Entities(Task):
         if "entities" not in rows:
             return {**rows, "text": [markup.text_or_tokens(text) for text in rows["text"]]}
         every = [markup.row(*cells) for cells in zip(rows["text"], rows["entities"], strict=True)]
-        found = [markup.objects(found) for _, found in every]
-        return {**rows, "text": [text for text, _ in every], "entities": found}
+        return {**rows, "text": [text for text, _ in every], "entities": [markup.objects(found) for _, found in every]}
 
     def fit(self, rows: Dataset) -> Self:
         """Learn the types, the scheme of the tags, how to split texts, and what a word of each type counts."""
@@ -280,8 +281,7 @@ class Entities(Task):
     def mistakes(self, answers: Sequence[Answer], rows: Dataset) -> list[Mistake]:
         """The rows with an entity too many or missing; as sure as the surest of these is wrong."""
         every = zip(answers, column(rows, "text"), _golds(rows), strict=True)
-        found = (tagging.mistake(*row, self.split) for row in every)
-        return [Mistake(i, *wrong) for i, wrong in enumerate(found) if wrong]
+        return [Mistake(i, *wrong) for i, row in enumerate(every) if (wrong := tagging.mistake(*row, self.split))]
 
 
 def _golds(rows: Columns | Dataset) -> list[list[Mention]]:

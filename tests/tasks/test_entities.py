@@ -187,6 +187,10 @@ BAD_SPANS: dict[str, tuple[Any, str]] = {
     "without a type": ([{"start": 0, "end": 3}], "is no span"),
     "a word as place": ([["0", 3, "PER"]], "'0' is no place of a character"),
     "beyond numbers": ([[0, float("inf"), "PER"]], "inf is no place of a character"),
+    "other words": (
+        [{"start": 0, "end": 3, "label": "PER", "text": "da "}],
+        'at 0 to 3 .PER. stands "Ada", and the span says "da "',
+    ),
     "an empty type": ([[0, 3, " "]], "has no type"),
     "an object": ({"start": 0}, "where entities are expected"),
 }
