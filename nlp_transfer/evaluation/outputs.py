@@ -43,9 +43,9 @@ def outputs_of(
     if count > 1:
         shares = gather_object(list(zip(batches, kept, strict=True)))
         batches, kept = [share[0] for share in shares], [share[1] for share in shares]
-    order = np.argsort(np.concatenate(batches))
+    outputs, order = np.concatenate(kept), np.argsort(np.concatenate(batches))
     counts = features.task.kept(features.columns)
-    return np.concatenate(kept)[order if counts is None else _several(order, counts)]
+    return outputs[order if counts is None else _several(order, counts)]
 
 
 def _several(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
