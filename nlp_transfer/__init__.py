@@ -44,7 +44,7 @@ def __dir__() -> list[str]:
 # the Auto classes learn our model types when somebody first loads them: importing this package stays instant
 @when_imported("transformers.models.auto.modeling_auto")
 def _register_heads(_: ModuleType) -> None:
-    for name in ("pooled", "answerer"):
+    for name in ("pooled", "answerer", "tagger"):
         importlib.import_module(f"nlp_transfer.{name}")
 
 

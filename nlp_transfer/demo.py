@@ -16,6 +16,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sentence_pairs": {"task": "classification", "train": {"epochs": 10, "learning_rate": 1e-4}},
     "multi_label": {"task": "multi_label", "train": {"epochs": 15, "learning_rate": 2e-4}},
     "regression": {"task": "regression", "train": {"epochs": 12, "learning_rate": 1e-4}},
+    "entities": {"task": "entities", "train": {"epochs": 12, "batch_size": 16, "learning_rate": 3e-4}},
     "qa": {"task": "qa", "train": {"epochs": 12, "batch_size": 16, "learning_rate": 2e-4}},
 }
 """Task and settings that suit the few hundred rows of each sample; everything else is as by default."""
@@ -50,6 +51,11 @@ TEXTS: dict[str, tuple[Any, ...]] = {
         "Water is pouring through the kitchen ceiling right now!",
         "The lamp in the cellar flickers a little.",
         "Could the hallway be painted some day?",
+    ),
+    "entities": (
+        "Ada Novak moved from Lisbon to Ljubljana in 1998.",
+        "Heron Airways will open an office in Oslo on 3 May.",
+        "The kettle has begun to sing.",
     ),
     "qa": (
         {"question": "Who crossed the bay?", "context": CONTEXT},

@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from transformers import AutoModel, AutoModelForQuestionAnswering, PreTrainedConfig
+from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForTokenClassification, PreTrainedConfig
 
 from nlp_transfer.answerer import Answerer, AnswererConfig
 from nlp_transfer.backbone import Backbone, LoadedModel, is_decoder
 from nlp_transfer.errors import RequestError
 from nlp_transfer.pooled import PooledClassifier, PooledConfig
 from nlp_transfer.quiet import quiet
+from nlp_transfer.tagger import Tagger, TaggerConfig
+
+OURS: dict[Any, tuple[Any, Any]] = {
+    AutoModelForQuestionAnswering: (Answerer, AnswererConfig),
+    AutoModelForTokenClassification: (Tagger, TaggerConfig),
+}
+"""By Auto class the head, and its configuration, for architectures that transformers has none for."""
 
 Pooling = Literal["auto", "own", "cls", "mean", "last"]
 
@@ -43,8 +50,8 @@ def load_with_head(
     Raises:
         RequestError: for `cls` on a model that reads from left to right, whose first token has seen nothing.
     """
-    if auto_class is AutoModelForQuestionAnswering:
-        return _answering(backbone, head, dropout)
+    if auto_class in OURS:
+        return _reading_tokens(backbone, auto_class, head, dropout)
     if pooling in ("auto", "own"):
         return backbone.model(auto_class, head, dropout)
     if backbone.config.model_type == PooledConfig.model_type:
@@ -66,19 +73,20 @@ def load_with_head(
     return LoadedModel(model, tuple(sorted(new | {"classifier.weight", "classifier.bias"})))
 
 
-def _answering(backbone: Backbone, head: dict[str, Any], dropout: float | None) -> LoadedModel:
-    """A backbone under its architecture's question-answering head, or under ours where there is none."""
-    kind = type(backbone.config)
-    own: Any = AutoModelForQuestionAnswering._model_mapping.get(kind, None)
-    if own is Answerer or (own and own.__name__ in (backbone.config.architectures or [])):
-        return backbone.model(AutoModelForQuestionAnswering, head, dropout)
+def _reading_tokens(backbone: Backbone, auto_class: Any, head: dict[str, Any], dropout: float | None) -> LoadedModel:
+    """A backbone under its architecture's head that reads every token, or under ours where there is none."""
+    kind, (ours, our_config) = type(backbone.config), OURS[auto_class]
+    own: Any = auto_class._model_mapping.get(kind, None)
+    if own is ours or (own and own.__name__ in (backbone.config.architectures or [])):
+        return backbone.model(auto_class, head, dropout)
     named = own and own.base_model_prefix == _prefix(kind)
     if named or (own and backbone.settings.from_scratch):
-        return backbone.model(AutoModelForQuestionAnswering, head, dropout)
+        return backbone.model(auto_class, head, dropout)
     base = backbone.model(AutoModel, {}, dropout)
     if own is None:
-        config = AnswererConfig(backbone_config=base.model.config, **_attention(base.model), **head)
-        model: Any = Answerer(config, base.model)
+        values = {**head, **_attention(base.model)} | ({} if dropout is None else {"classifier_dropout": dropout})
+        config = our_config(backbone_config=base.model.config, **values)
+        model: Any = ours(config, base.model)
         config.pad_token_id = base.model.config.get_text_config().pad_token_id
     else:
         # Llama's and Qwen's call the backbone otherwise than their checkpoints do, whose weights would be left out

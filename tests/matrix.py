@@ -40,6 +40,7 @@ UNSUPPORTED: dict[tuple[str, str], str] = {
     **{("bitfit", family): "has no biases" for family in ("gemma", "llama", "mistral", "modernbert", "qwen3")},
     ("prompt", "own"): "finds what it reads by its place",
     ("prompt", "qa"): "finds what it reads by its place",
+    ("prompt", "entities"): "finds what it reads by its place",
     ("freeze", "albert"): "runs the same block as every layer",
     ("adapter layers=(1,)", "albert"): "runs the same block as every layer",
 }
@@ -89,11 +90,13 @@ def cells() -> list[Cell]:
     """Every method x every task x an encoder and a decoder; every method and variant x every family x classification; every
     method x every pooling, and its further settings, x the encoder and the decoder; two texts, and texts in windows, x every
     method x these; two texts x every family; full x every family x question answering, whose head some lack or call otherwise,
-    and LoRA on some of those."""
+    and LoRA on some of those; OPT, which has no head for tokens, and two more x entities."""
     both = ("bert", "gpt2")
     found = [Cell(method, task, family) for method in methods.names() for task in tasks.names() for family in both]
     found += [Cell("full", "qa", family) for family in FAMILIES]
     found += [Cell("lora", "qa", family) for family in ("llama", "gemma", "phi")]
+    found += [Cell("full", "entities", family) for family in ("opt", "deberta-v2", "llama")]
+    found += [Cell("lora", "entities", "opt")]
     for method in methods.names():
         for settings in [{}, *VARIANTS.get(method, [])]:
             found += [Cell(method, "classification", family, settings=settings) for family in FAMILIES]

@@ -34,6 +34,7 @@ PAGES = [
             "regression",
             "question-answering",
             "compare",
+            "entities",
         )
     ),
 ]
@@ -59,6 +60,9 @@ def work(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         shutil.copy(samples.path(sample) / "test.csv", tmp_path / f"{name}.csv")
     flags = "".join(f"text {i},{i % 2},{i % 3 == 0:d},{i % 5 == 0:d}\n" for i in range(40))
     (tmp_path / "columns.csv").write_text(f"text,food,room,staff\n{flags}", encoding="utf-8")
+    shutil.copy(samples.path("entities") / "test.jsonl", tmp_path / "notes.jsonl")
+    tagged = "Ada B-PER\nNovak I-PER\nlives O\nin O\nPorto B-LOC\n. O\n\nIt O\nrained O\n\n" * 12
+    (tmp_path / "news.conll").write_text(tagged, encoding="utf-8")
     shutil.copy(samples.path("qa") / "train.json", tmp_path / "squad.json")
     shutil.copy(samples.path("qa") / "test.json", tmp_path / "new.json")
     (tmp_path / "article.txt").write_text("The kiosk opens at nine. Its owner is Ada Novak.", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,12 @@ LAYERS = (
     ("tasks", "methods"),
     ("upper",),
     ("standin", "tuners"),
-    ("heads", "adapters", "texts"),
+    ("heads", "adapters", "texts", "tagging"),
     ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
     (
         *("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
         *("answerer", "answers", "references", "spans", "windows"),
+        *("tagger", "markup", "mentions", "schemes", "words"),
     ),
     ("errors",),
 )
@@ -166,7 +168,7 @@ def test_samples_are_ours_and_balanced_and_do_not_leak() -> None:
     from nlp_transfer.data.files import read
 
     least = {"classification": 400, "sentiment": 400, "sentence_pairs": 150, "multi_label": 200, "regression": 200}
-    assert set(samples.names()) == {*least, "qa"}  # whose rows are nested, and have a test of their own
+    assert set(samples.names()) == {*least, "qa", "entities"}  # these two have tests of their own
     for name in least:
         splits = {path.stem: read(path) for path in samples.path(name).glob("*.csv")}
         assert splits.keys() == {"train", "validation", "test"}
@@ -199,3 +201,24 @@ def test_the_questions_of_the_sample_are_ours_and_do_not_leak() -> None:
     answers = [answers["text"] for columns in splits.values() for answers in columns["answers"]]
     assert len(answers) == 180
     assert sum(not texts for texts in answers) == 45
+
+
+def test_the_entities_of_the_sample_are_ours_and_balanced_and_do_not_leak() -> None:
+    from nlp_transfer import samples
+    from nlp_transfer.data.files import read
+
+    splits = {path.stem: read(path).columns for path in samples.path("entities").glob("*.jsonl")}
+    assert splits.keys() == {"train", "validation", "test"}
+    texts = [text for columns in splits.values() for text in columns["text"]]
+    assert len(texts) == len(set(texts)) == 200
+    named = {}
+    for split, columns in splits.items():
+        spans = [(text, span) for text, found in zip(*columns.values(), strict=True) for span in found]
+        assert all(text[span["start"] : span["end"]].strip() for text, span in spans)
+        counts = Counter(span["label"] for _, span in spans)
+        assert counts.keys() == {"PERSON", "PLACE", "ORGANISATION", "DATE"}
+        assert max(counts.values()) <= 1.3 * min(counts.values())
+        # the same day may come again, a name may not
+        named[split] = {text[span["start"] : span["end"]] for text, span in spans if span["label"] != "DATE"}
+    assert not named["train"] & named["validation"]
+    assert not named["test"] & (named["train"] | named["validation"])

@@ -186,7 +186,8 @@ def checked(
         message = f"{plural(len(places), 'bad row')} of {table.origin} left out."
         each = tuple(Place(table.origin, f"{table.unit} {place}{bad[place]}") for place in places)
         warnings.append(Finding("bad_rows", message, len(places), each))
-    columns = {name: _uniform([cells[name][i] for i in kept]) for name in chosen}
+    fitting = task.uniform({name: [cells[name][i] for i in kept] for name in chosen})
+    columns = {name: _uniform(list(each)) for name, each in fitting.items()}
     places = [table.places[i] for i in kept]
     try:
         rows = Dataset.from_dict({**columns, PLACE: places})

@@ -1,4 +1,4 @@
-"""Files of rows: CSV, TSV, JSON, JSON lines and Parquet, plain or compressed with gzip."""
+"""Files of rows: CSV, TSV, JSON, JSON lines, Parquet and CoNLL, plain or compressed with gzip."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any, BinaryIO
 import pyarrow
 
 from nlp_transfer.data import parquet
+from nlp_transfer.data.conll import CONLL
 from nlp_transfer.data.decoding import opened
 from nlp_transfer.data.records import records
 from nlp_transfer.errors import RequestError, listing
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", *CONLL)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Records of text files, one after another: CSV, TSV, JSON and JSON lines."""
+"""Records of text files, one after another: CSV, TSV, JSON, JSON lines and CoNLL."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
+from nlp_transfer.data.conll import CONLL, sentences
 from nlp_transfer.data.decoding import lines
 from nlp_transfer.data.findings import plural
 from nlp_transfer.data.nested import is_nested, questions
@@ -52,6 +53,8 @@ def records(origin: str, kind: str, content: BinaryIO, bad: list[tuple[int, str]
         # spreadsheets of many countries write semicolons into a .csv
         bare, marks = re.sub('"[^"]*"', "", head[-1]), "\t" if kind == ".tsv" else ",;\t"
         yield from _separated(origin, every, max(marks, key=lambda mark: (bare.count(mark), mark == ",")), bad)
+    elif kind in CONLL:
+        yield from sentences(every, bad)
     elif kind == ".json":
         yield from _json(origin, "".join(every), bad)
     else:

@@ -168,6 +168,8 @@ def _from_dataset(rows: datasets.Dataset, origin: str) -> Table:
         if isinstance(feature, datasets.ClassLabel):
             # -1 is how data sets of the Hub write "not told"
             cells = [None if cell is None or cell < 0 else feature.int2str(cell) for cell in cells]
+        elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.ClassLabel):
+            cells = [cell and [feature.feature.int2str(number) for number in cell] for cell in cells]
         columns[name] = cells
     if not len(rows):
         raise RequestError(f"{origin} holds no rows.")

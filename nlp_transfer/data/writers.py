@@ -267,9 +267,10 @@ def _cell(cell: Any) -> Any:
 
 
 def _type(cells: Sequence[Any]) -> pyarrow.DataType:
-    """The type of some cells; text where they are empty, or agree on none."""
+    """The type of some cells; text where they or their lists are empty, or agree on none."""
     try:
         found = pyarrow.array(cells).type
     except (ValueError, TypeError, OverflowError):
         return pyarrow.string()
-    return pyarrow.string() if pyarrow.types.is_null(found) else found
+    empty = found.value_type if pyarrow.types.is_list(found) else found
+    return pyarrow.string() if pyarrow.types.is_null(empty) else found

@@ -51,7 +51,7 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
         "most_confident": shown,
         **({"confusions": confusions} if task.closed else {}),
         "by_length": by_length(
-            task, judged, np.sum([[len(str(text)) for text in column(split.rows, name)] for name in names], 0)
+            task, judged, np.sum([[len(_text(cell)) for cell in column(split.rows, name)] for name in names], 0)
         ),
         **{f"by_{name}": by_group(task, judged, groups) for name, groups in task.groups(split.rows).items()},
     }
@@ -106,6 +106,11 @@ def _score(task: Task, judged: Mapping[str, np.ndarray], members: np.ndarray) ->
     return task.metrics({name: values[members] for name, values in judged.items()})[task.primary.metric]
 
 
-def _cut(text: Any) -> str:
-    text = str(text)
+def _text(cell: Any) -> str:
+    """A text, or tokens as one."""
+    return " ".join(map(str, cell)) if isinstance(cell, list) else str(cell)
+
+
+def _cut(cell: Any) -> str:
+    text = _text(cell)
     return text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]}…"

@@ -44,6 +44,15 @@ def outputs_of(
     if count > 1:
         shares = gather_object(list(zip(batches, kept, strict=True)))
         batches, kept = [share[0] for share in shares], [share[1] for share in shares]
-    outputs = np.concatenate(kept)[np.argsort(np.concatenate(batches))]
-    pooling = features.task.windows_pooled
+    outputs, order = np.concatenate(kept), np.argsort(np.concatenate(batches))
+    counts, pooling = features.task.kept(features.columns), features.task.windows_pooled
+    outputs = outputs[order if counts is None else _several(order, counts)]
     return outputs if pooling is None else pooled_by_row(outputs, features.rows, pooling)
+
+
+def _several(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Where the rows of all features lie, feature by feature, when feature i came as the `order[i]`-th, with `counts[i]` rows."""
+    came = np.empty_like(counts)
+    came[order] = counts
+    begins = (np.cumsum(came) - came)[order]
+    return np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())

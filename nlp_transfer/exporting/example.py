@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Template
 
 from nlp_transfer import texts, windows
+from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Run
 
@@ -50,12 +51,19 @@ def described(run: Run, inputs: list[str], outputs: list[str]) -> dict[str, Any]
     }
 
 
-def example(run: Run) -> str:
-    """The source of a program that asks the graph, for what the run reads and what its head gives."""
+def example(run: Run) -> str | None:
+    """The source of a program that asks the graph, for what the run reads and what its head gives.
+
+    None where a graph alone does not answer: of texts longer than it reads at once, and of the words of a text.
+    """
+    if isinstance(run.task, LongTexts) and run.task.long_texts != "truncate":
+        return None
     template = Template(
         TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     config: Any = run.model.config
+    if _reads(run) != "question" and config.problem_type is None:
+        return None
     return template.render(usage=USAGE[_reads(run)], reads=_reads(run), gives=config.problem_type)
 
 

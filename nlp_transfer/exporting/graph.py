@@ -21,7 +21,6 @@ from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.exporting.example import described, example
 from nlp_transfer.exporting.folders import refuse_existing, written
 from nlp_transfer.exporting.sample import sample
-from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Run
@@ -70,19 +69,15 @@ def onnx(run: Run, output: Path) -> list[str]:
             json.dumps(described(run, list(batches[0]), outputs), indent=2, ensure_ascii=False), encoding="utf-8"
         )
         (folder / "task.json").write_text(json.dumps(run.task.to_json(), ensure_ascii=False), encoding="utf-8")
-        pieced = isinstance(run.task, LongTexts) and run.task.long_texts != "truncate"
-        if not pieced:
-            (folder / "example.py").write_text(example(run), encoding="utf-8")
+        if source := example(run):
+            (folder / "example.py").write_text(source, encoding="utf-8")
     said = f"{listing(outputs)} as the run's, to {difference:.1e}, in {len(batches)} shapes."
-    if pieced:
-        return [
-            f"{said} It reads at most {recipe.data.max_length} tokens at once: which of a longer text, and how windows are "
-            "pooled, is yours to do.",
-            f"what its outputs mean says {output / 'task.json'}.",
-        ]
+    if source:
+        return [said, f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone."]
     return [
-        said,
-        f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone.",
+        f"{said} It reads at most {recipe.data.max_length} tokens at once.",
+        f"what its outputs mean says {output / 'task.json'}; how windows of a text or the pieces of a word become one answer is "
+        "yours to do.",
     ]
 
 

@@ -28,6 +28,7 @@ from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import last_split
 from nlp_transfer.runs import Run
+from nlp_transfer.tagger import Tagger
 
 TOLERANCE = 1e-5
 """How far the logits of an exported model may be from the run's, in fp32."""
@@ -59,7 +60,7 @@ def merged(run: Run, output: Path) -> list[str]:
                 "written. Use the run as it is (load_run)."
             )
     said = [f"logits as the run's, to {difference:.1e}."]
-    if isinstance(model, PooledClassifier | Answerer):
+    if isinstance(model, PooledClassifier | Answerer | Tagger):
         said.append("its head is none of its architecture's: loading it needs `import nlp_transfer`.")
     return said
 
@@ -74,10 +75,11 @@ def transformers(run: Run, output: Path) -> list[str]:
     """
     recipe = Recipe.read(run.folder / "recipe.yaml")
     model = recipe.method.merge(copy.deepcopy(run.model))
-    if isinstance(model, Answerer):
+    if isinstance(model, Answerer | Tagger):
+        head = "question-answering" if isinstance(model, Answerer) else "token-classification"
         raise RequestError(
-            f"transformers has no question-answering head for {model.config.backbone_config.model_type}: use --format merged, "
-            "and load it after `import nlp_transfer`."
+            f"transformers has no {head} head for {model.config.backbone_config.model_type}: use --format merged, and load it "
+            "after `import nlp_transfer`."
         )
     if not isinstance(model, PooledClassifier):
         return merged(run, output)

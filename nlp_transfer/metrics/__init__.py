@@ -67,7 +67,7 @@ def load(name: str) -> evaluate.Metric:
     kinds = {key: kinds[key].__metadata__[0] for key in ("predictions", "references")}
     features = datasets.Features({key: _FEATURES[kind] for key, kind in kinds.items()})
     # texts of different counts make no array
-    plain_from = list if "text" in kinds.values() else np.asarray
+    plain_from = list if {"text", "texts"} & set(kinds.values()) else np.asarray
 
     class Wrapped(evaluate.Metric):
         def _info(self) -> evaluate.MetricInfo:

@@ -127,6 +127,10 @@ class Task(ABC):
         """What is wrong with rows whose every cell is right by itself: index, column and a clause; nothing by default."""
         return {}
 
+    def uniform(self, rows: Columns) -> Columns:
+        """Rows that were checked, as one table can hold them: every column of one type; as they are by default."""
+        return rows
+
     @abstractmethod
     def fit(self, rows: Dataset) -> Self:
         """A task that knows labels, scale and weights, from training rows as their file gives them.
@@ -200,8 +204,15 @@ class Task(ABC):
         """The summed loss of a batch, and the summed weight that it averages over."""
 
     def keep(self, outputs: Any, batch: Batch) -> Tensor:  # noqa: ARG002
-        """Of a model's outputs for a batch what `decode` needs, features first, of one width in all batches."""
+        """Of a model's outputs for a batch what `decode` needs, features first, of one width in all batches.
+
+        Where that is several rows for each feature, one after the other, `kept` says how many.
+        """
         return outputs.logits.float()
+
+    def kept(self, features: Dataset) -> np.ndarray | None:  # noqa: ARG002
+        """How many rows `keep` keeps of each feature (features,); None for one of each."""
+        return None
 
     def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:  # noqa: ARG002
         """A task with thresholds or a temperature, chosen on the validation split; nothing to choose by default."""

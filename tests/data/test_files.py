@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlp_transfer.data import files
+from nlp_transfer.data.conll import CONLL
 from nlp_transfer.errors import RequestError
 
 ROWS = [
@@ -71,7 +72,7 @@ def refusal(path):
 
 
 def test_every_form_is_tried_here():
-    assert set(FORMS) == set(files.SUFFIXES)
+    assert {*FORMS, *CONLL} == set(files.SUFFIXES)  # the latter have tests of their own
 
 
 @pytest.mark.parametrize("packed", ["", ".gz", ".GZ"])

@@ -128,6 +128,9 @@ def example(name):
         return generator.integers(0, 2, (40, 3)), generator.integers(0, 2, (40, 3))
     if name in OF_RANKINGS:
         return generator.random((40, 3)), generator.integers(0, 2, (40, 3))
+    if name == "entity_f1":
+        tags = np.array(["O", "B-A", "I-A", "B-B", "I-B"])
+        return tags[generator.integers(0, 5, (40, 6))], tags[generator.integers(0, 5, (40, 6))]
     if name in OF_TEXTS:
         texts = np.array(["the red house", "red", "", "a blue, blue house"])
         golds = np.empty(40, dtype=object)
@@ -140,7 +143,7 @@ def example(name):
 
 
 def test_every_metric_has_a_reference_here():
-    assert set(metrics.names()) == {*EVERY, *OF_TEXTS}
+    assert set(metrics.names()) == {*EVERY, *OF_TEXTS, "entity_f1"}  # which is seqeval's own
 
 
 @pytest.mark.parametrize("name", sorted(OF_TEXTS))
@@ -277,7 +280,8 @@ def test_loaded_metrics_need_neither_network_nor_a_writable_home(tmp_path):
         "shares = {**rows, 'predictions': [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]}\n"
         "sets = {'predictions': [[1, 0], [0, 1], [0, 1]], 'references': [[1, 0], [0, 1], [1, 0]]}\n"
         "texts = {'predictions': ['a cat', 'dog'], 'references': [['cat', 'x'], []]}\n"
-        "forms = {'exact_match': texts, 'answer_f1': texts,"
+        "tags = {'predictions': [['B-A', 'O']], 'references': [['B-A', 'I-A']]}\n"
+        "forms = {'entity_f1': tags, 'exact_match': texts, 'answer_f1': texts,"
         " 'expected_calibration_error': shares, 'ranking_average_precision': sets, 'subset_accuracy': sets,"
         " 'multi_label_micro_f1': sets, 'multi_label_macro_f1': sets}\n"
         "found = {n: metrics.load(n).compute(**forms.get(n, rows))[n] for n in metrics.names()}\n"
