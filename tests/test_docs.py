@@ -32,6 +32,7 @@ PAGES = [
             "multi-label",
             "regression",
             "question-answering",
+            "long-texts",
         )
     ),
 ]
