@@ -17,6 +17,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 
+from nlp_transfer import texts
 from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.exporting.folders import refuse_existing, written
@@ -37,6 +38,8 @@ EXAMPLE = Path(__file__).with_name("example.py.txt")
 
 def onnx(run: Run, output: Path) -> list[str]:
     """Save a run as an ONNX graph for any number of rows and tokens, with its tokenizer, labels and an example.
+
+    The graph takes what a model reads at once; windows of long texts are made and pooled outside of it, as the example does.
 
     A tuner is merged first where that is exact; adapters, prefixes and prompts become part of the graph as they are.
 
@@ -80,25 +83,28 @@ def onnx(run: Run, output: Path) -> list[str]:
             "max_length": recipe.data.max_length,
             "pad_token_id": run.tokenizer.pad_token_id,
             "pad_token": run.tokenizer.pad_token,
+            **_reading(run),
         }
         (folder / "export.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
         (folder / "task.json").write_text(json.dumps(run.task.to_json(), ensure_ascii=False), encoding="utf-8")
-        pieced = isinstance(run.task, LongTexts) and run.task.long_texts != "truncate"
         classifies = config.problem_type == "single_label_classification" and len(run.task.asked_columns) == 1
-        classifies = classifies and not pieced
         if classifies:
             (folder / "example.py").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
     said = f"{listing(outputs)} as the run's, to {difference:.1e}, in {len(batches)} shapes."
     if classifies:
         return [said, f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone."]
-    if pieced:
-        limit = recipe.data.max_length
-        said += f" It reads at most {limit} tokens at once: which of a longer text, and how windows are pooled, is yours to do."
     return [
         said,
-        f"what its outputs mean says {output / 'task.json'}; there is an example for one text, read from its beginning, and one "
-        "label only.",
+        f"what its outputs mean says {output / 'task.json'}; there is an example for one text and one label only.",
     ]
+
+
+def _reading(run: Run) -> dict[str, Any]:
+    """Which tokens of a text longer than `max_length` are read, how windows are pooled, and what stands around each."""
+    reading = run.task if isinstance(run.task, LongTexts) else LongTexts()
+    before, _, after = texts.Frame.of(run.tokenizer, paired=False).ids
+    names = ("long_texts", "head_share", "stride", "pool_windows")
+    return {"around": [before, after], **{name: getattr(reading, name) for name in names}}
 
 
 def _batches(run: Run) -> list[dict[str, Tensor]]:
