@@ -68,8 +68,9 @@ class LongTexts:
         if self.long_texts != "windows":
             window = tuple(self._ends(length, each) for length, each in zip(lengths, rooms, strict=True))
             return Parts([window], sum(lengths) - sum(rooms))
-        if 0 in rooms:
-            raise RequestError(f"data.max_length leaves room for {room} tokens of two texts: expected more.")
+        if any(each == 0 < length for length, each in zip(lengths, rooms, strict=True)):
+            of = "both texts" if len(lengths) > 1 else "the text"
+            raise RequestError(f"data.max_length leaves a window room for {room} tokens of {of}: expected more.")
         most = self.max_windows if self.learns else None
         count = max(windows(length, each, self.stride) for length, each in zip(lengths, rooms, strict=True))
         count = min(count, most or count)
@@ -81,7 +82,7 @@ class LongTexts:
         """The beginning of a text and, for `head_and_tail`, its end."""
         if length <= room or self.long_texts == "truncate":
             return (slice(0, min(length, room)),)
-        head = max(1, round(self.head_share * room))
+        head = min(room, max(1, round(self.head_share * room)))
         return slice(0, head), slice(length - (room - head), length)
 
 

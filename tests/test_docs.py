@@ -35,6 +35,7 @@ PAGES = [
             "question-answering",
             "compare",
             "entities",
+            "long-texts",
         )
     ),
 ]

@@ -93,12 +93,12 @@ METHODS = {
 
 
 @pytest.mark.parametrize(
-    ("method", "family"),
+    ("method", "family", "reading"),
     [
-        ("full", "gpt2"),
-        ("adapter", "bert"),
+        ("full", "gpt2", {"long_texts": "head_and_tail"}),
+        ("adapter", "bert", {"long_texts": "windows", "pool_windows": "max", "stride": 3}),
         *(
-            pytest.param(method, family, marks=pytest.mark.slow)
+            pytest.param(method, family, {}, marks=pytest.mark.slow)
             for method in METHODS
             for family in ("bert", "gpt2")
             if (method, family) not in {("full", "gpt2"), ("adapter", "bert")}
@@ -106,10 +106,17 @@ METHODS = {
     ],
 )
 def test_an_onnx_graph_answers_as_the_run_does_without_torch(
-    method: str, family: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    method: str,
+    family: str,
+    reading: dict[str, object],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = request.getfixturevalue(f"tiny_{family}")
-    run = trained(tmp_path / "run", model, method={"name": method, **METHODS[method]})
+    run = trained(
+        tmp_path / "run", model, task={"name": "sentiment", **reading}, method={"name": method, **METHODS[method]}
+    )
     target = tmp_path / "graph"
     assert cli.main(["export", str(run), "--format", "onnx", "--output", str(target)]) == 0
     assert "logits as the run's, to" in capsys.readouterr().err
@@ -119,10 +126,11 @@ def test_an_onnx_graph_answers_as_the_run_does_without_torch(
     moved = target.rename(tmp_path / "elsewhere")
     forbid = "import runpy, sys; sys.modules |= dict.fromkeys(('torch', 'transformers', 'nlp_transfer')); "
     forbid += "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+    asked = [*TEXTS, " ".join(TEXTS * 4)]
     done = subprocess.run(
-        [sys.executable, "-c", forbid, str(moved / "example.py"), *TEXTS], capture_output=True, text=True, check=True
+        [sys.executable, "-c", forbid, str(moved / "example.py"), *asked], capture_output=True, text=True, check=True
     )
-    for line, answer, text in zip(done.stdout.splitlines(), loaded.predict(TEXTS), TEXTS, strict=True):
+    for line, answer, text in zip(done.stdout.splitlines(), loaded.predict(asked), asked, strict=True):
         label, probability, said = line.split("\t")
         assert (label, said) == (answer.label, text)
         assert float(probability) == pytest.approx(answer.probability, abs=1e-3)

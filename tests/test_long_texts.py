@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import set_seed
 
@@ -91,7 +91,24 @@ def test_head_and_tail_are_those_of_the_paper() -> None:
 
 
 @relaxed
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=2), st.integers(0, 40), st.floats(0.01, 0.99))
+def test_head_and_tail_fill_the_room_and_no_more(lengths: list[int], room: int, share: float) -> None:
+    parts = LongTexts("head_and_tail", head_share=share).parts(lengths, room)
+    [window] = parts.windows
+    read = [[i for piece in pieces for i in range(piece.start, piece.stop)] for pieces in window]
+    assert sum(map(len, read)) == min(sum(lengths), room) == sum(lengths) - parts.lost
+    for length, tokens in zip(lengths, read, strict=True):
+        assert sorted(set(tokens)) == tokens
+        if tokens:
+            assert tokens[0] == 0
+        if len(tokens) > 1 and (1 - share) * len(tokens) >= 1:
+            assert tokens[-1] == length - 1
+
+
+@relaxed
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=2), st.integers(2, 40), st.integers(1, 5), st.booleans())
+@example([50, 0], 10, 5, False)
+@example([0, 50], 10, 5, True)
 def test_no_token_is_lost_in_windows_unless_training_reads_fewer(
     lengths: list[int], room: int, most: int, learns: bool
 ) -> None:

@@ -24,7 +24,7 @@ class DataSettings:
     revision: str | None = None
     """Commit, tag or branch of a Hub data set."""
     max_length: int | None = None
-    """Tokens of a text that are read; unset: what the backbone can read, at most 512."""
+    """Tokens that the model reads at once, of a text or of a window of one; unset: what the backbone can read, at most 512."""
     limit: int | None = None
     """Training rows to use, drawn by the seed with the labels' shares kept; unset: all."""
     validation_fraction: float = 0.1

@@ -28,7 +28,7 @@ def described(run: Run, inputs: list[str], outputs: list[str]) -> dict[str, Any]
     config: Any = run.model.config
     reads, tokenizer = _reads(run), run.tokenizer
     joined = reads == "pairs" and not texts.separates(tokenizer)
-    before, _, after = texts.Frame.of(tokenizer, paired=False).ids if joined else ([], [], [])
+    before, _, after = texts.Frame.of(tokenizer, paired=False).ids if joined or _long(run) else ([], [], [])
     if reads == "question":
         after = windows.after_context(tokenizer)
     return {
@@ -54,17 +54,21 @@ def described(run: Run, inputs: list[str], outputs: list[str]) -> dict[str, Any]
 def example(run: Run) -> str | None:
     """The source of a program that asks the graph, for what the run reads and what its head gives.
 
-    None where a graph alone does not answer: of texts longer than it reads at once, and of the words of a text.
+    None where more is needed than a page: windows of two texts, and the words of a text.
     """
-    if isinstance(run.task, LongTexts) and run.task.long_texts != "truncate":
-        return None
+    reads, long = _reads(run), _long(run)
     template = Template(
         TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     config: Any = run.model.config
-    if _reads(run) != "question" and config.problem_type is None:
+    if (reads != "question" and config.problem_type is None) or (reads == "pairs" and long):
         return None
-    return template.render(usage=USAGE[_reads(run)], reads=_reads(run), gives=config.problem_type)
+    return template.render(usage=USAGE[reads], reads=reads, long=long, gives=config.problem_type)
+
+
+def _long(run: Run) -> bool:
+    """Whether more is read of a long text than its beginning."""
+    return isinstance(run.task, LongTexts) and run.task.long_texts != "truncate"
 
 
 def _reads(run: Run) -> str:
