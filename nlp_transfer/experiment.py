@@ -186,7 +186,9 @@ def _train(
     validation = data.splits["validation"].rows
 
     def evaluate(prepared: nn.Module) -> dict[str, float]:
-        outputs = outputs_of(prepared, features["validation"], settings.batch_size, engine.autocast(), stop.check)
+        # not as it is wrapped for several processes, which would wait for each other in batches that only one of them has
+        alone = engine.unwrap_model(prepared)
+        outputs = outputs_of(alone, features["validation"], settings.batch_size, engine.autocast(), stop.check)
         if np.isnan(outputs).any():
             raise Diverged(
                 "the model's outputs for the validation rows are no numbers any more, though the loss was one until the last "
