@@ -364,7 +364,7 @@ LAUNCHERS = {
 @pytest.mark.parametrize(
     ("recipe", "launcher", "processes"),
     [
-        ("sentiment", "accelerate", 1),
+        pytest.param("sentiment", "accelerate", 1, marks=pytest.mark.slow),
         ("classification", "torchrun", 2),
         pytest.param("question_answering", "torchrun", 2, marks=pytest.mark.slow),
     ],

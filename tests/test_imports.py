@@ -21,6 +21,8 @@ assert BOTTLENECK in PEFT_TYPE_TO_CONFIG_MAPPING
 """
 
 
-@pytest.mark.parametrize("first", ["backbone", "heads", "adapters", "artefacts"])
+@pytest.mark.parametrize(
+    "first", ["backbone", "adapters", *(pytest.param(name, marks=pytest.mark.slow) for name in ("heads", "artefacts"))]
+)
 def test_our_models_and_tuner_are_known(first: str) -> None:
     subprocess.run([sys.executable, "-c", KNOWN, first], check=True)

@@ -179,8 +179,14 @@ def test_thirty_kills_change_nothing_on_real_models(model: str, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [(name, "training") for name in ("SIGTERM", "SIGINT", "SIGUSR1")]
-    + [("SIGTERM", part) for part in ("evaluation", "checkpoint")],
+    [
+        ("SIGINT", "training"),
+        ("SIGTERM", "evaluation"),
+        *(
+            pytest.param(name, part, marks=pytest.mark.slow)
+            for name, part in (("SIGTERM", "training"), ("SIGUSR1", "training"), ("SIGTERM", "checkpoint"))
+        ),
+    ],
 )
 def test_a_signal_stops_with_status_3_and_a_way_to_go_on(
     name: str, part: str, tiny_bert: Path, tmp_path: Path, one_thread: None
