@@ -1,6 +1,6 @@
 """The question-answering head for architectures that transformers has none for; registered with the Auto classes.
 
-It imports nothing of this project: it is loaded in the middle of the import of transformers' own Auto classes.
+It imports nothing of this project but `headed`: it is loaded in the middle of the import of transformers' own Auto classes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
-    AutoModel,
     AutoModelForQuestionAnswering,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
+from nlp_transfer.headed import Headed
 
 
 class AnswererConfig(PreTrainedConfig):
@@ -28,30 +29,15 @@ class AnswererConfig(PreTrainedConfig):
     backbone_config: dict | PreTrainedConfig | None = None
 
 
-class Answerer(PreTrainedModel):
-    """Scores every token as the start and as the end of an answer, by its last state (Devlin et al. 2019).
-
-    It has a model type of its own, so that plain transformers refuses it loudly; after `import nlp_transfer` the Auto
-    classes load it.
-    """
+class Answerer(Headed):
+    """Scores every token as the start and as the end of an answer, by its last state (Devlin et al. 2019)."""
 
     config_class = AnswererConfig
-    base_model_prefix = "backbone"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
+    qa_outputs: nn.Linear
 
     def __init__(self, config: AnswererConfig, backbone: PreTrainedModel | None = None) -> None:
-        super().__init__(config)
-        assert isinstance(config.backbone_config, PreTrainedConfig)
-        self.backbone = backbone if backbone is not None else AutoModel.from_config(config.backbone_config)
-        self.qa_outputs = nn.Linear(config.backbone_config.get_text_config().hidden_size, 2)
-        if backbone is None:
-            self.post_init()
-        else:
-            self.qa_outputs.weight.data.normal_(0.0, 0.02)
-            self.qa_outputs.bias.data.zero_()
+        super().__init__(config, backbone)
+        self.begin("qa_outputs", 2, backbone)
 
     def forward(
         self,
@@ -62,7 +48,7 @@ class Answerer(PreTrainedModel):
         **inputs: Any,
     ) -> QuestionAnsweringModelOutput:
         """Scores of starts and ends (rows, tokens) for token ids (rows, tokens); a loss too if the right ones are given."""
-        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
+        states = self.states(input_ids, attention_mask, **inputs)
         starts, ends = self.qa_outputs(states).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:

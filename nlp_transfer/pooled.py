@@ -1,6 +1,6 @@
 """The classifier that pools otherwise than its backbone does; registered with the Auto classes.
 
-It imports nothing of this project: it is loaded in the middle of the import of transformers' own Auto classes.
+It imports nothing of this project but `headed`: it is loaded in the middle of the import of transformers' own Auto classes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
-    AutoModel,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from nlp_transfer.headed import Headed
 
 
 class PooledConfig(PreTrainedConfig):
@@ -37,35 +38,19 @@ class PooledConfig(PreTrainedConfig):
         return self.backbone_config.get_text_config().vocab_size
 
 
-class PooledClassifier(PreTrainedModel):
-    """A classifier that pools `cls`, `mean` or `last`, whatever its backbone's own classifier does.
-
-    It has a model type of its own, so that plain transformers refuses it loudly instead of misreading it; after
-    `import nlp_transfer` the Auto classes load it.
-    """
+class PooledClassifier(Headed):
+    """A classifier that pools `cls`, `mean` or `last`, whatever its backbone's own classifier does."""
 
     config_class = PooledConfig
-    base_model_prefix = "backbone"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
+    classifier: nn.Linear
 
     def __init__(self, config: PooledConfig, backbone: PreTrainedModel | None = None) -> None:
-        super().__init__(config)
-        assert isinstance(config.backbone_config, PreTrainedConfig)
-        self.backbone = backbone if backbone is not None else AutoModel.from_config(config.backbone_config)
+        super().__init__(config, backbone)
         if "pooler" in dict(self.backbone.named_children()):
             # unused weights would neither learn nor belong in the file
             self.backbone.pooler = None
         self.dropout = nn.Dropout(config.classifier_dropout)
-        width: int = config.backbone_config.get_text_config().hidden_size
-        self.classifier = nn.Linear(width, int(config.num_labels or 2))
-        if backbone is None:
-            self.post_init()
-        else:
-            self.classifier.weight.data.normal_(0.0, 0.02)
-            self.classifier.bias.data.zero_()
+        self.begin("classifier", int(config.num_labels or 2), backbone)
 
     def forward(
         self,
@@ -75,7 +60,7 @@ class PooledClassifier(PreTrainedModel):
         **inputs: Any,
     ) -> SequenceClassifierOutput:
         """Logits (rows, labels) for token ids (rows, tokens) padded on the right; a loss too if labels are given."""
-        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
+        states = self.states(input_ids, attention_mask, **inputs)
         if attention_mask is None:
             attention_mask = torch.ones(states.shape[:2], device=states.device)
         # with keys and values from outside the mask begins with theirs, which have no states

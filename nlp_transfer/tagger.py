@@ -1,6 +1,6 @@
 """The token-classification head for architectures that transformers has none for; registered with the Auto classes.
 
-It imports nothing of this project: it is loaded in the middle of the import of transformers' own Auto classes.
+It imports nothing of this project but `headed`: it is loaded in the middle of the import of transformers' own Auto classes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
-    AutoModel,
     AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import TokenClassifierOutput
+
+from nlp_transfer.headed import Headed
 
 
 class TaggerConfig(PreTrainedConfig):
@@ -29,32 +30,16 @@ class TaggerConfig(PreTrainedConfig):
     classifier_dropout: float = 0.1
 
 
-class Tagger(PreTrainedModel):
-    """Scores of every label for every token, by its last state.
-
-    It has a model type of its own, so that plain transformers refuses it loudly; after `import nlp_transfer` the Auto
-    classes load it.
-    """
+class Tagger(Headed):
+    """Scores of every label for every token, by its last state."""
 
     config_class = TaggerConfig
-    base_model_prefix = "backbone"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
+    classifier: nn.Linear
 
     def __init__(self, config: TaggerConfig, backbone: PreTrainedModel | None = None) -> None:
-        super().__init__(config)
-        assert isinstance(config.backbone_config, PreTrainedConfig)
-        self.backbone = backbone if backbone is not None else AutoModel.from_config(config.backbone_config)
+        super().__init__(config, backbone)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        width: int = config.backbone_config.get_text_config().hidden_size
-        self.classifier = nn.Linear(width, int(config.num_labels or 2))
-        if backbone is None:
-            self.post_init()
-        else:
-            self.classifier.weight.data.normal_(0.0, 0.02)
-            self.classifier.bias.data.zero_()
+        self.begin("classifier", int(config.num_labels or 2), backbone)
 
     def forward(
         self,
@@ -65,7 +50,7 @@ class Tagger(PreTrainedModel):
     ) -> TokenClassifierOutput:
         """Logits (rows, tokens, labels) for token ids (rows, tokens); a loss too if labels (rows, tokens) are given, -100 for
         tokens that do not count."""
-        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
+        states = self.states(input_ids, attention_mask, **inputs)
         logits = self.classifier(self.dropout(states))
         flat = logits.float().flatten(0, 1)
         loss = None if labels is None else nn.functional.cross_entropy(flat, labels.flatten())

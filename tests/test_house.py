@@ -36,6 +36,7 @@ LAYERS = (
         *("answerer", "answers", "references", "spans", "windows"),
         *("tagger", "markup", "mentions", "schemes", "words"),
     ),
+    ("headed",),
     ("errors",),
 )
 """From the top down: a layer imports those below it, and members of one layer never import each other."""
