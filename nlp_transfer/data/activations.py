@@ -41,6 +41,7 @@ LARGE = 2**28
 
 
 HALF = np.dtype(np.uint16)
+"""What the bits of bf16 lie in."""
 
 
 @dataclass(frozen=True)

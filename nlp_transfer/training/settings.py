@@ -39,8 +39,8 @@ class TrainSettings:
     """Number format in which a tuner's method (lora, adapter) holds the linears that never learn; `bf16` halves their
     memory and, with precision bf16, changes no result: they are multiplied in bf16 anyway."""
     store_gigabytes: float = 20.0
-    """What the activations of blocks that never change may take, in gigabytes of memory or disk; they are computed once and
-    kept where this suffices, and in every epoch where it does not. 0: never kept."""
+    """What the activations of blocks that never change may take for each split, in gigabytes of memory or disk; they are computed
+    once and kept where this suffices, and in every epoch where it does not. 0: never kept."""
     dropout: float | None = None
     """Dropout everywhere in the model; unset: what the backbone's configuration says."""
     gradient_checkpointing: bool = False
