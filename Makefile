@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+WHOLE := $(VENV)/installed-whole
 
 .PHONY: install demo test test-all check format clean
 
@@ -13,13 +14,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,onnx,test]'
 	touch $(INSTALLED)
 
+# what only a few need, and only slow tests try: estimates of energy, and Ray
+$(WHOLE): $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[energy,ray]'
+	touch $(WHOLE)
+
 demo: install
 	HF_HUB_OFFLINE=1 $(BIN)/nlp-transfer demo
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist worksteal
 
-test-all: install
+test-all: $(WHOLE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 check: install

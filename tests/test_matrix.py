@@ -148,7 +148,7 @@ def check(made: Made, folder: Path) -> None:
     else:
         assert set(made.head) <= learning, "the head learns"
 
-    before, losses = copy.deepcopy(model.state_dict()), []
+    before, losses = {name: value.clone() for name, value in model.state_dict().items()}, []
     for step in made.loop(SQUARED if made.cell.task == "regression" else STEPS):
         losses.append(float(step.loss))
         if step.number == 2:
@@ -161,20 +161,20 @@ def check(made: Made, folder: Path) -> None:
     (folder / "task.json").write_text(json.dumps(made.features.task.to_json()), encoding="utf-8")
     (folder / "recipe.yaml").write_text(made.recipe.to_yaml(), encoding="utf-8")
     save_file(dict(made.batch.inputs), folder / "rows.safetensors")
-    logits = made.logits(model)
-    save_file({"logits": logits}, folder / "logits.safetensors")
+    save_file({"logits": made.logits(model)}, folder / "logits.safetensors")
 
+    bf16 = TrainSettings(precision="bf16", max_steps=1, batch_size=ROWS, learning_rate=1e-3)
+    assert all(torch.isfinite(step.loss) for step in made.loop(bf16))
+
+    logits = made.logits(model)
     try:
-        merged = made.recipe.method.merge(copy.deepcopy(model))
+        merged = made.recipe.method.merge(model)
     except RequestError as error:
         if "cannot be merged" not in str(error):
             raise
     else:
         assert not isinstance(merged, PeftModel)
         torch.testing.assert_close(made.logits(merged), logits, atol=1e-5, rtol=0)
-
-    bf16 = TrainSettings(precision="bf16", max_steps=1, batch_size=ROWS, learning_rate=1e-3)
-    assert all(torch.isfinite(step.loss) for step in made.loop(bf16))
 
 
 @pytest.mark.parametrize("half", [0, 1])
