@@ -31,8 +31,8 @@ from transformers import (
 )
 
 from nlp_transfer import environment, fine_tune
-from nlp_transfer.answers import text_scores
 from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.questions.answers import text_scores
 from nlp_transfer.quiet import quiet
 from nlp_transfer.tasks.qa import QA
 

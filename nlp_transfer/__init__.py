@@ -45,7 +45,7 @@ def __dir__() -> list[str]:
 @when_imported("transformers.models.auto.modeling_auto")
 def _register_heads(_: ModuleType) -> None:
     for name in ("pooled", "answerer", "tagger"):
-        importlib.import_module(f"nlp_transfer.{name}")
+        importlib.import_module(f"nlp_transfer.models.{name}")
 
 
 # so does PEFT learn our tuner

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForTokenClassification, PreTrainedConfig
 
-from nlp_transfer.answerer import Answerer, AnswererConfig
 from nlp_transfer.backbone import Backbone, LoadedModel, is_decoder
 from nlp_transfer.errors import RequestError
-from nlp_transfer.pooled import PooledClassifier, PooledConfig
+from nlp_transfer.models.answerer import Answerer, AnswererConfig
+from nlp_transfer.models.pooled import PooledClassifier, PooledConfig
+from nlp_transfer.models.tagger import Tagger, TaggerConfig
 from nlp_transfer.quiet import quiet
-from nlp_transfer.tagger import Tagger, TaggerConfig
 
 OURS: dict[Any, tuple[Any, Any]] = {
     AutoModelForQuestionAnswering: (Answerer, AnswererConfig),

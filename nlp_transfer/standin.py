@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
-from nlp_transfer.pooled import PooledClassifier, pool
+from nlp_transfer.models.pooled import PooledClassifier, pool
 from nlp_transfer.training.batch import Batch
 
 Reading = Literal["cls", "last", "mean", "all"]

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from nlp_transfer.architectures import architecture_of, blocks, body
 from nlp_transfer.errors import RequestError, listing
-from nlp_transfer.pooled import PooledClassifier
+from nlp_transfer.models.pooled import PooledClassifier
 from nlp_transfer.quiet import quiet
 
 TASK_TYPES = {

@@ -15,7 +15,7 @@ import peft
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from transformers import AutoModelForSequenceClassification
 from nlp_transfer.adapters.config import BOTTLENECK
-from nlp_transfer.pooled import PooledConfig
+from nlp_transfer.models.pooled import PooledConfig
 assert PooledConfig in AutoModelForSequenceClassification._model_mapping
 assert BOTTLENECK in PEFT_TYPE_TO_CONFIG_MAPPING
 """

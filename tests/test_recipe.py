@@ -16,7 +16,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.errors import RequestError
 from nlp_transfer.heads import HeadSettings
 from nlp_transfer.methods.full import Full
-from nlp_transfer.pooled import PooledConfig
+from nlp_transfer.models.pooled import PooledConfig
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.tasks.sentiment import Sentiment

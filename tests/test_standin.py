@@ -12,7 +12,7 @@ from transformers import (
     set_seed,
 )
 
-from nlp_transfer.pooled import PooledClassifier, PooledConfig
+from nlp_transfer.models.pooled import PooledClassifier, PooledConfig
 from nlp_transfer.standin import HeadAlone
 from nlp_transfer.training.batch import Batch
 from tests.families import FAMILIES

@@ -26,7 +26,7 @@ from nlp_transfer.data.batches import Features, by_length
 from nlp_transfer.data.checks import Split
 from nlp_transfer.data.splits import load
 from nlp_transfer.environment import processes
-from nlp_transfer.pooled import pool
+from nlp_transfer.models.pooled import pool
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import write_json
 from nlp_transfer.tasks import Task, column

@@ -7,8 +7,9 @@ from typing import Any
 
 from jinja2 import Template
 
-from nlp_transfer import texts, windows
+from nlp_transfer import texts
 from nlp_transfer.long_texts import LongTexts
+from nlp_transfer.questions import windows
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Run
 

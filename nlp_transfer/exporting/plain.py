@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from nlp_transfer import artefacts
-from nlp_transfer.answerer import Answerer
 from nlp_transfer.backbone import ModelSettings
 from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import RequestError
@@ -23,12 +22,13 @@ from nlp_transfer.exporting.folders import refuse_existing, written
 from nlp_transfer.exporting.sample import sample
 from nlp_transfer.heads import HeadSettings
 from nlp_transfer.methods.head import Head
-from nlp_transfer.pooled import PooledClassifier
+from nlp_transfer.models.answerer import Answerer
+from nlp_transfer.models.pooled import PooledClassifier
+from nlp_transfer.models.tagger import Tagger
 from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import last_split
 from nlp_transfer.runs import Run
-from nlp_transfer.tagger import Tagger
 
 TOLERANCE = 1e-5
 """How far the logits of an exported model may be from the run's, in fp32."""

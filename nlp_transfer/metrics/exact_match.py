@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nlp_transfer.answers import text_scores
 from nlp_transfer.metrics import Text, Texts
+from nlp_transfer.questions.answers import text_scores
 
 
 def exact_match(predictions: Text, references: Texts) -> float:

@@ -16,16 +16,16 @@ from datasets.fingerprint import Hasher
 from torch import Tensor
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
 
-from nlp_transfer import markup, mentions, schemes, tagging, words
+from nlp_transfer import tagging
 from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
 from nlp_transfer.labels import IMBALANCE, class_weights, rare_labels, similar_labels
 from nlp_transfer.members import FITTED
-from nlp_transfer.mentions import Answer, Mention
-from nlp_transfer.tagging import Text
+from nlp_transfer.questions.windows import separates
+from nlp_transfer.tagging import Text, markup, mentions, schemes, words
+from nlp_transfer.tagging.mentions import Answer, Mention
+from nlp_transfer.tagging.words import Splitting
 from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column, pad
 from nlp_transfer.training.batch import Batch
-from nlp_transfer.windows import separates
-from nlp_transfer.words import Splitting
 
 IGNORED = -100
 """The number that stands where no word is answered: transformers' own heads pass over it too."""

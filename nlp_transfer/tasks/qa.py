@@ -13,11 +13,11 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerBase
 
-from nlp_transfer import references, spans, windows
-from nlp_transfer.answers import normalised, text_scores
 from nlp_transfer.errors import RequestError, RowError
 from nlp_transfer.members import FITTED
-from nlp_transfer.spans import Answer
+from nlp_transfer.questions import references, spans, windows
+from nlp_transfer.questions.answers import normalised, text_scores
+from nlp_transfer.questions.spans import Answer
 from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column, pad
 from nlp_transfer.training.batch import Batch
 

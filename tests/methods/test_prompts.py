@@ -15,7 +15,7 @@ from nlp_transfer import RequestError, fine_tune, samples
 from nlp_transfer.methods import Method
 from nlp_transfer.methods.prefix import Prefix
 from nlp_transfer.methods.prompt import Prompt
-from nlp_transfer.pooled import PooledClassifier, PooledConfig
+from nlp_transfer.models.pooled import PooledClassifier, PooledConfig
 from nlp_transfer.training.settings import TrainSettings
 from tests.families import batch, tiny
 

@@ -27,7 +27,7 @@ from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.exporting import merged, transformers
 from nlp_transfer.report import without_texts
-from nlp_transfer.schemes import names
+from nlp_transfer.tagging.schemes import names
 from nlp_transfer.tasks import from_json
 from nlp_transfer.tasks.entities import Entities
 from tests.families import tiny as tiny_family

@@ -14,7 +14,6 @@ import torch
 from transformers import AutoModelForQuestionAnswering, set_seed
 
 from nlp_transfer import cli, fine_tune, load_run, samples
-from nlp_transfer.answers import text_scores
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.activations import Once, StoredFeatures
 from nlp_transfer.data.batches import Features, LengthBuckets
@@ -29,8 +28,9 @@ from nlp_transfer.heads import load_with_head
 from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.methods.head import Head
 from nlp_transfer.methods.lora import LoRA
+from nlp_transfer.questions.answers import text_scores
+from nlp_transfer.questions.spans import Answer
 from nlp_transfer.report import without_texts
-from nlp_transfer.spans import Answer
 from nlp_transfer.tasks import from_json
 from nlp_transfer.tasks.qa import QA
 from nlp_transfer.training.loop import Loop

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from nlp_transfer.headed import Headed
+from nlp_transfer.models.headed import Headed
 
 
 class PooledConfig(PreTrainedConfig):

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.heads import load_with_head
-from nlp_transfer.tagger import Tagger, TaggerConfig
+from nlp_transfer.models.tagger import Tagger, TaggerConfig
 from tests.families import batch, tiny
 from tests.matrix import tokenizer
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForQuestionAnswering
 
-from nlp_transfer.answerer import Answerer
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.heads import load_with_head
+from nlp_transfer.models.answerer import Answerer
 from tests.families import FAMILIES, batch, tiny
 from tests.matrix import tokenizer
 
@@ -61,7 +61,7 @@ def test_its_loss_is_that_of_other_heads() -> None:
 
     other = tiny("bert", AutoModelForQuestionAnswering)
     assert isinstance(other, BertForQuestionAnswering)
-    from nlp_transfer.answerer import AnswererConfig
+    from nlp_transfer.models.answerer import AnswererConfig
 
     ours = Answerer(AnswererConfig(backbone_config=other.config), other.bert).eval()
     ours.qa_outputs.load_state_dict(other.qa_outputs.state_dict())

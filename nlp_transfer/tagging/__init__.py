@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from nlp_transfer import markup, mentions, schemes, words
-from nlp_transfer.mentions import Answer, Entity, Mention
-from nlp_transfer.words import Splitting
+from nlp_transfer.tagging import markup, mentions, schemes, words
+from nlp_transfer.tagging.mentions import Answer, Entity, Mention
+from nlp_transfer.tagging.words import Splitting
 
 Text = str | list[str]
 """A text, or the tokens of one."""

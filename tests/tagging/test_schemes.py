@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
-from nlp_transfer import schemes
 from nlp_transfer.errors import RowError
-from nlp_transfer.schemes import Chunks, chunks, fault, names, recognised, runs
+from nlp_transfer.tagging import schemes
+from nlp_transfer.tagging.schemes import Chunks, chunks, fault, names, recognised, runs
 
 relaxed = settings(deadline=None, database=None, max_examples=150)
 

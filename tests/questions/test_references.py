@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from nlp_transfer.references import Found, Reference, every, found, offset, read
+from nlp_transfer.questions.references import Found, Reference, every, found, offset, read
 
 COLUMNS = {"text": ["nine", "at nine"], "answer_start": [12, 9]}
 BOTH = [Reference("nine", 12), Reference("at nine", 9)]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.errors import RequestError
-from nlp_transfer.words import encoded, inside, joined, places, tagged, touched, windows
+from nlp_transfer.tagging.words import encoded, inside, joined, places, tagged, touched, windows
 
 relaxed = settings(deadline=None, database=None, max_examples=100)
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.errors import RequestError
-from nlp_transfer.windows import QUESTION, encoded, separates, targets
+from nlp_transfer.questions.windows import QUESTION, encoded, separates, targets
 from tests.matrix import tokenizer as of_characters
 
 CONTEXT = "The ferry sails at nine, 10 and 11. Über all else it carries sheep - and a few people who like sheep. " * 4

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from nlp_transfer.headed import Headed
+from nlp_transfer.models.headed import Headed
 
 
 class TaggerConfig(PreTrainedConfig):

@@ -11,8 +11,8 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlp_transfer import spans
-from nlp_transfer.spans import Answer, answers, best_spans, best_threshold, kept, span_loss
+from nlp_transfer.questions import spans
+from nlp_transfer.questions.spans import Answer, answers, best_spans, best_threshold, kept, span_loss
 
 TOKENS = 24
 
