@@ -12,6 +12,7 @@ import torch
 
 from nlp_transfer import environment, members, methods, metrics, samples, tasks
 from nlp_transfer.backbone import ALIASES, Backbone, ModelSettings
+from nlp_transfer.data.store import FOLDER, LIMIT, Store
 from nlp_transfer.errors import RequestError
 from nlp_transfer.training.precision import resolve
 
@@ -84,6 +85,7 @@ def doctor() -> str:
         f"threads: {found['threads']} of {found['cores']} cores",
         f"training precision (auto): {resolve('auto', device)}",
         f"default backbone: {_default_backbone()}",
+        f"kept between runs: {_cache()}",
         f"Hub: {'offline (HF_HUB_OFFLINE)' if os.environ.get('HF_HUB_OFFLINE') == '1' else 'used when a name asks for it'}",
     ]
     if device.type == "cpu" and torch.version.cuda is None:
@@ -98,6 +100,16 @@ def doctor() -> str:
         state = "installed" if importlib.util.find_spec(package) else f"not installed (pip install {package})"
         lines.append(f"{package} ({why}): {state}")
     return "\n".join(lines) + "\n"
+
+
+def _cache() -> str:
+    try:
+        store = Store.of_user()
+    except RequestError as error:
+        return str(error)
+    if store is None:
+        return f"nothing ({FOLDER}, {LIMIT})"
+    return f"{store.used / 2**30:.2f} of {store.gigabytes:g} GiB in {store.folder} ({FOLDER}, {LIMIT})"
 
 
 def _default_backbone() -> str:

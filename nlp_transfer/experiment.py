@@ -19,6 +19,7 @@ from nlp_transfer.data.activations import Once, unchanging
 from nlp_transfer.data.batches import Features, LengthBuckets, learned
 from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
+from nlp_transfer.data.store import Store
 from nlp_transfer.errors import Diverged, Interrupted, Stopped
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.folder import RunFolder, next_free, refuse_another, status_of
@@ -88,9 +89,11 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     started = time.perf_counter()
     data = load(recipe.data, recipe.columns, recipe.task, recipe.seed)
     tokenizer = backbone.tokenizer(recipe.data.max_length)
+    store = Store.of_user(stop.check, show.say)
     readers = {"train": data.task.learning()}
     features = {
-        name: Features.of(split.rows, readers.get(name, data.task), tokenizer) for name, split in data.splits.items()
+        name: Features.of(split.rows, readers.get(name, data.task), tokenizer, store)
+        for name, split in data.splits.items()
     }
     tokens = tokens_read(data.splits, features)
     data.tokens.update({name: each.said() for name, each in tokens.items()})
@@ -112,7 +115,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     checkpoints = Checkpoints(
         folder.path / "checkpoints", folder.writes, recipe.train.checkpoint_every, data.fingerprint
     )
-    history = _train(recipe, data, model, loaded.head, features, checkpoints, folder, show, stop)
+    history = _train(recipe, data, model, loaded.head, features, checkpoints, store, folder, show, stop)
 
     artefact = folder.save(model, tokenizer)
     PartialState().wait_for_everyone()
@@ -137,6 +140,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
             **history.times(),
             "evaluate_seconds": time.perf_counter() - judging,
             "total_seconds": time.perf_counter() - started,
+            "saved_seconds": store.saved if store else {},
         },
         "training": history.summary(),
         "memory": environment.peak_memory(),
@@ -168,6 +172,7 @@ def _train(
     head: Sequence[str],
     features: dict[str, Features],
     checkpoints: Checkpoints,
+    store: Store | None,
     folder: RunFolder,
     show: Show,
     stop: StopSignals,
@@ -200,9 +205,8 @@ def _train(
     clock, frozen = time.perf_counter(), method.frozen_blocks(model)
     still = unchanging(model, frozen)
     with show.counting("frozen part", sum(map(len, features.values()))) as count:
-        once = Once(
-            engine.autocast, folder.path, stop.check, count, settings.store_gigabytes, engine.mixed_precision == "bf16"
-        )
+        half, gigabytes = engine.mixed_precision == "bf16", settings.store_gigabytes
+        once = Once(engine.autocast, folder.path, stop.check, count, gigabytes, half, store)
         if frozen >= EVERY_BLOCK or settings.passes(len(features["train"])) > 1:
             model, features = once.through(model, features, frozen, show.say)
     prepared_in = time.perf_counter() - clock

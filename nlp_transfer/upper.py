@@ -70,6 +70,7 @@ class UpperPart:
             ValueError: where it cannot.
         """
         self.backbone = model
+        self.count = count
         self._top = blocks(model)[count - 1]
         self._stand_ins = [Recalled(block) for block in blocks(model)[:count]]
         self.model = _with(model, dict(zip(blocks(model)[:count], self._stand_ins, strict=True)))

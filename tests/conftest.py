@@ -20,6 +20,10 @@ from nlp_transfer import samples
 from nlp_transfer.data.files import read
 
 ROOT = Path(__file__).parent.parent
+
+# nothing is taken from a cache of whoever runs the tests, nor left there; tests of the store have one of their own
+os.environ["NLP_TRANSFER_CACHE"] = "off"
+
 SHARED = Path(os.environ.get("NLP_TRANSFER_SHARED", ROOT.parent / "shared"))
 
 

@@ -41,9 +41,12 @@ def training(report: Mapping[str, Any]) -> Costs:
     """What training cost, from a run's report.
 
     `trainable` and `added` count weights outside the head, `head` those of the head, which always learns. `total_seconds` is
-    the run from end to end: reading, training, evaluations, saving, judging. Memory is the most that the process held.
+    the run from end to end: reading, training, evaluations, saving, judging. What another run had done already counts as if
+    this one had done it, so that no method looks cheaper for coming later; `saved_seconds` says how much that was. Memory is
+    the most that the process held.
     """
     parameters, times, memory = report["parameters"], report["time"], report["memory"]
+    saved = times.get("saved_seconds", {})
     return {
         "parameters": parameters["total"],
         "trainable": parameters["trainable"] - parameters["head"],
@@ -51,9 +54,10 @@ def training(report: Mapping[str, Any]) -> Costs:
         "head": parameters["head"],
         "stored_bytes": parameters["stored_bytes"],
         "steps": report["training"]["steps"],
-        "train_seconds": times["train_seconds"],
+        "train_seconds": times["train_seconds"] + saved.get("activations", 0.0),
         "seconds_per_step": times["median_step_seconds"],
-        "total_seconds": times["total_seconds"],
+        "total_seconds": times["total_seconds"] + sum(saved.values()),
+        "saved_seconds": sum(saved.values()),
         "peak_rss_bytes": memory["peak_rss_bytes"],
         "peak_device_bytes": memory["peak_device_bytes"],
     }

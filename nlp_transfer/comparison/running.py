@@ -177,7 +177,10 @@ class Running:
         if line["status"] != "finished":
             return f"{name}: {line['status']}: {line['message']}"
         scores = ", ".join(f"{split} {metric} {scores[metric]:.4f}" for split, scores in line["scores"].items())
-        return f"{name}: {scores}, {line['costs']['total_seconds']:.0f} s"
+        costs = line["costs"]
+        saved = costs.get("saved_seconds", 0.0)
+        reused = f", of which {saved:.1f} s reused" if saved else ""
+        return f"{name}: {scores}, {costs['total_seconds']:.0f} s{reused}"
 
 
 def _left(seconds: float) -> str:

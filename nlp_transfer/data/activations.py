@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from nlp_transfer.architectures import blocks, body, embeddings
+from nlp_transfer.data import identity, provenance
 from nlp_transfer.data.batches import Features
+from nlp_transfer.data.store import Making, NoRoom, Store
+from nlp_transfer.data.vectors import HALF, LARGE, VALUES, Vectors, as_bits, read
 from nlp_transfer.environment import processes
 from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.standin import HeadAlone
@@ -36,45 +39,6 @@ TOKENS_ELSEWHERE = 65536
 ROWS = 4096
 """Rows whose targets are read at once."""
 
-LARGE = 2**28
-"""Bytes above which the vectors lie in a file that is mapped into memory, instead of in memory."""
-
-
-HALF = np.dtype(np.uint16)
-"""What the bits of bf16 lie in."""
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """The vectors of all rows, one row after the other: row i has values[starts[i]:starts[i + 1]].
-
-    Values are fp32, or the bits of bf16, which numpy has not, as `HALF`.
-    """
-
-    values: np.ndarray
-    starts: np.ndarray
-
-    def padded(self, indices: np.ndarray) -> Tensor:
-        """The vectors of some rows (rows, most vectors of these, width), zeros behind the shorter ones."""
-        counts = self.starts[indices + 1] - self.starts[indices]
-        longest = int(counts.max())
-        if (counts == longest).all():
-            return _numbers(self.values[self.starts[indices][:, None] + np.arange(longest)])
-        padded = np.zeros((len(indices), longest, self.values.shape[1]), dtype=self.values.dtype)
-        for i, index in enumerate(indices):
-            padded[i, : counts[i]] = self.values[self.starts[index] : self.starts[index + 1]]
-        return _numbers(padded)
-
-
-def as_bits(values: np.ndarray) -> np.ndarray:
-    """The bits of numbers as bf16."""
-    return torch.from_numpy(values).to(torch.bfloat16).view(torch.uint16).numpy()
-
-
-def _numbers(values: np.ndarray) -> Tensor:
-    tensor = torch.from_numpy(values)
-    return tensor.view(torch.bfloat16).float() if values.dtype == HALF else tensor
-
 
 @dataclass(frozen=True)
 class StoredFeatures(Features):
@@ -82,6 +46,8 @@ class StoredFeatures(Features):
 
     part: HeadAlone | UpperPart
     vectors: Vectors
+    reused: float | None = None
+    """The seconds that the vectors took an earlier run; None where they were computed now."""
 
     def fetch(self, indices: np.ndarray) -> Batch:
         """One batch for the part that trains."""
@@ -117,6 +83,8 @@ class Once:
     """What the vectors of a split may take."""
     half: bool = False
     """Whether states between blocks are kept in bf16, as the blocks that read them multiply."""
+    store: Store | None = None
+    """Where what is computed is kept for later runs, and looked for; None: nowhere."""
 
     def through(
         self, model: Any, features: dict[str, Features], frozen_blocks: int, say: Callable[[str], None]
@@ -134,44 +102,96 @@ class Once:
         started = time.perf_counter()
         try:
             part = unchanged(model, features["train"], frozen_blocks)
-            stored = self.over(part, features)
+            stored = self.over(part, features, say)
         except ValueError as reason:
             say(f"what never changes runs in every epoch: {reason}.")
             return model, features
-        rows, seconds = sum(map(len, features.values())), time.perf_counter() - started
+        reused = [name for name, split in stored.items() if split.reused is not None]
+        rows, seconds = (
+            sum(len(features[name]) for name in features if name not in reused),
+            time.perf_counter() - started,
+        )
         of = "rows" if features["train"].task.windows_pooled is None else "windows"
         below, above = "the backbone", "the head alone"
         if isinstance(part, UpperPart):
             below = "the lowest block" if frozen_blocks == 1 else f"the lowest {frozen_blocks} blocks"
             above = "what stands above"
-        say(f"{below} ran once over {rows} {of}, in {seconds:.1f} s; what trains is {above}.")
-        return part.model, stored
+        if reused:
+            count, spared = (
+                sum(len(features[name]) for name in reused),
+                sum(stored[name].reused or 0.0 for name in reused),
+            )
+            say(f"reused: {below} ran over {count} {of} in an earlier run, in {spared:.1f} s; what trains is {above}.")
+        if rows:
+            say(f"{below} ran once over {rows} {of}, in {seconds:.1f} s; what trains is {above}.")
+        return part.model, dict(stored)
 
-    def over(self, part: HeadAlone | UpperPart, features: Mapping[str, Features]) -> dict[str, Features]:
+    def over(
+        self, part: HeadAlone | UpperPart, features: Mapping[str, Features], say: Callable[[str], None]
+    ) -> dict[str, StoredFeatures]:
         """The same splits, with what the part that trains reads of each row stored.
 
         Raises:
             ValueError: where there is no room for it.
         """
         part.backbone.eval()
-        return {
-            name: StoredFeatures(split.task, split.tokenizer, split.columns, part, self._vectors(part, split))
-            for name, split in features.items()
-        }
+        known = provenance.of_part(part, self.autocast, self.half) if self.store else {}
+        found = {}
+        for name, split in features.items():
+            vectors, reused = self._vectors(part, split, known, say)
+            found[name] = StoredFeatures(split.task, split.tokenizer, split.columns, part, vectors, reused)
+        return found
 
-    def _vectors(self, part: HeadAlone | UpperPart, features: Features) -> Vectors:
+    def _vectors(
+        self, part: HeadAlone | UpperPart, features: Features, known: Mapping[str, Any], say: Callable[[str], None]
+    ) -> tuple[Vectors, float | None]:
+        """The vectors of a split, and the seconds that they took an earlier run, None where they were computed now."""
         per_row = np.ones(len(features), dtype=np.int64) if part.reading != "all" else features.lengths
         starts = np.concatenate([[0], np.cumsum(per_row + int(part.gives_pooled))])
+        store, state = self.store, processes()
+        if store is None:
+            return Vectors(self._computed(part, features, starts, None, say), starts), None
+        key = identity.key("activations", **known, **provenance.of_rows(features))
+        # processes that compute together cannot wait for another, nor one for itself
+        alone = state.num_processes == 1
+        with store.turn(key, wait=alone) if state.is_local_main_process else nullcontext(False) as mine:
+            entry = store.find(key)
+            if _everywhere(entry is not None):
+                assert entry is not None
+                return Vectors(read(entry), starts), float(entry.told["seconds"])
+            with store.making(key) if mine else nullcontext(None) as making:
+                started = time.perf_counter()
+                values = self._computed(part, features, starts, making, say)
+                if making and isinstance(values, np.memmap) and values.filename:
+                    values.flush()
+                    told = {
+                        "seconds": time.perf_counter() - started,
+                        "shape": values.shape,
+                        "half": values.dtype == HALF,
+                    }
+                    entry = making.keep(**told, rows=len(features))
+                    values = values if entry is None else read(entry)
+        return Vectors(values, starts), None
+
+    def _computed(
+        self,
+        part: HeadAlone | UpperPart,
+        features: Features,
+        starts: np.ndarray,
+        making: Making | None,
+        say: Callable[[str], None],
+    ) -> np.ndarray:
         half = self.half and isinstance(part, UpperPart)
         values: np.ndarray | None = None
         for indices, vectors, mask in self._passes(part, features):
             if values is None:
-                values = self._empty((int(starts[-1]), vectors.shape[-1]), HALF if half else np.dtype(np.float32))
+                shape, dtype = (int(starts[-1]), vectors.shape[-1]), HALF if half else np.dtype(np.float32)
+                values = self._empty(shape, dtype, making, say)
             for i, index in enumerate(indices):
                 kept = vectors[i][mask[i]]
                 values[starts[index] : starts[index + 1]] = as_bits(kept) if half else kept
         assert values is not None
-        return Vectors(values, starts)
+        return values
 
     def _passes(
         self, part: HeadAlone | UpperPart, features: Features
@@ -195,12 +215,19 @@ class Once:
             yield from passed
             self.done(sum(len(indices) for indices, _, _ in passed))
 
-    def _empty(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
+    def _empty(
+        self, shape: tuple[int, int], dtype: np.dtype[Any], making: Making | None, say: Callable[[str], None]
+    ) -> np.ndarray:
         size = math.prod(shape) * dtype.itemsize
         if size > self.gigabytes * 2**30:
             raise ValueError(
                 f"its activations would take {size / 2**30:.2f} GiB, and train.store_gigabytes is {self.gigabytes:g}"
             )
+        if making:
+            try:
+                return np.memmap(making.room(VALUES, size), mode="r+", dtype=dtype, shape=shape)
+            except NoRoom as reason:
+                say(f"what is computed once is kept for this run alone: {reason}.")
         if size <= LARGE:
             return np.empty(shape, dtype=dtype)
         if size > (free := shutil.disk_usage(self.folder).free):
@@ -210,6 +237,11 @@ class Once:
         # a file without a name: it is gone when this process is, however it ends
         with tempfile.TemporaryFile(dir=self.folder) as file:
             return np.memmap(file, mode="w+", dtype=dtype, shape=shape)
+
+
+def _everywhere(here: bool) -> bool:
+    """Whether all processes say so: they must take the same turn."""
+    return all(gather_object([here])) if processes().num_processes > 1 else here
 
 
 def unchanged(model: Any, features: Features, frozen_blocks: int) -> HeadAlone | UpperPart:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
+import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,9 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from nlp_transfer.data import identity
+from nlp_transfer.data.checks import PLACE
+from nlp_transfer.data.store import NoRoom, Store
 from nlp_transfer.long_texts import pooled
 from nlp_transfer.quiet import quiet
 from nlp_transfer.tasks import Columns, Task, column
@@ -29,6 +33,11 @@ POOL = 50
 
 REMEMBERED = 2**28
 """Bytes of encoded rows that are remembered: equal rows, windows of long texts above all, are not encoded again."""
+
+SMALL = 2**18
+"""Bytes of rows below which these are encoded anew in every process: it takes no longer than to look for them."""
+
+ENCODED = "rows.arrow"
 
 _remembered: dict[str, Dataset] = {}
 
@@ -42,36 +51,26 @@ class Features:
     columns: Dataset
 
     @classmethod
-    def of(cls, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Features:
-        """Encode rows by the tokenizer's batch API, unless equal rows have been encoded equally a short while ago."""
+    def of(cls, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store: Store | None = None) -> Features:
+        """Encode rows by the tokenizer's batch API, unless equal rows have been encoded equally before.
+
+        Args:
+            rows: checked, with or without answers.
+            task: that encodes them.
+            tokenizer: with the limit in force.
+            store: where they are kept for later runs, and looked for; None: nowhere but in this process, for a while.
+        """
         key = _key(rows, task, tokenizer)
         encoded = _remembered.pop(key, None)
         if encoded is None:
-            encoded = cls._encoded(rows, task, tokenizer)
+            kept = store is not None and tokenizer.is_fast and rows.data.nbytes >= SMALL
+            encoded = (
+                _from_store(store, key, rows, task, tokenizer) if store and kept else _encoded(rows, task, tokenizer)
+            )
         _remembered[key] = encoded
         while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
             del _remembered[next(iter(_remembered))]
         return cls(task, tokenizer, encoded)
-
-    @staticmethod
-    def _encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-
-        def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
-            features = task.encode(batch, tokenizer)
-            if "row" in features:
-                features["row"] = [indices[row] for row in features["row"]]
-            return features
-
-        with quiet():
-            return rows.map(
-                encode,
-                batched=True,
-                with_indices=True,
-                remove_columns=rows.column_names,
-                keep_in_memory=True,
-                load_from_cache_file=False,
-                new_fingerprint=f"{rows._fingerprint}-encoded",
-            )
 
     def fetch(self, indices: np.ndarray) -> Batch:
         """One padded batch."""
@@ -153,16 +152,60 @@ def learned(features: Features) -> Features | WholeRows:
     return features if features.task.windows_pooled is None else WholeRows(features)
 
 
+def _encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Path | None = None) -> Dataset:
+    """Rows encoded, in memory or in a file that is mapped into it."""
+
+    def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
+        features = task.encode(batch, tokenizer)
+        if "row" in features:
+            features["row"] = [indices[row] for row in features["row"]]
+        return features
+
+    with quiet():
+        return rows.map(
+            encode,
+            batched=True,
+            with_indices=True,
+            remove_columns=rows.column_names,
+            keep_in_memory=file is None,
+            cache_file_name=None if file is None else str(file),
+            load_from_cache_file=False,
+            new_fingerprint=f"{rows._fingerprint}-encoded",
+        )
+
+
+def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Rows as an earlier run encoded them, or encoded now and kept: a file of `datasets`, mapped into memory."""
+    entry = store.find(key)
+    if entry is None:
+        with store.turn(key) as mine:
+            entry = store.find(key)  # another process may have made it meanwhile
+            with store.making(key) if mine and entry is None else nullcontext(None) as making:
+                if making:
+                    started = time.perf_counter()
+                    _encoded(rows, task, tokenizer, making.path / ENCODED)
+                    try:
+                        store.make_room((making.path / ENCODED).stat().st_size)
+                        entry = making.keep(seconds=time.perf_counter() - started, rows=len(rows))
+                    except NoRoom as reason:
+                        store.say(f"encoded rows are kept for this run alone: {reason}.")
+    if entry is None:
+        return _encoded(rows, task, tokenizer)
+    return Dataset.from_file(str(entry.path / ENCODED))
+
+
 def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:
-    """What the encoding of rows depends on: their cells, the task, the tokenizer and its limit."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{rows._fingerprint} {type(task)} {json.dumps(task.to_json())} ".encode())
-    digest.update(f"{type(tokenizer)} {tokenizer.model_max_length} {tokenizer.model_input_names} ".encode())
-    digest.update(f"{tokenizer.special_tokens_map}".encode())
+    """What the encoding of rows depends on: their cells, the task and its code, the tokenizer and its limit."""
     # a fast tokenizer describes itself, after the truncation and the padding of its last call
     described = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(id(tokenizer))
-    digest.update(described[max(described.find('"added_tokens"'), 0) :].encode())
-    return digest.hexdigest()
+    return identity.key(
+        "encoded",
+        cells=identity.cells(rows, without=(PLACE,)),
+        task=[str(type(task)), task.to_json(), identity.code_of(type(task))],
+        tokenizer=[str(type(tokenizer)), tokenizer.model_max_length, tokenizer.model_input_names],
+        special=str(tokenizer.special_tokens_map),
+        described=described[max(described.find('"added_tokens"'), 0) :],
+    )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from nlp_transfer.comparison import running
 from nlp_transfer.data.files import read
 from nlp_transfer.errors import Interrupted, Stopped, TrainingError
 
-TIMES = ("train_seconds", "seconds_per_step", "total_seconds", "peak_rss_bytes", "energy_kwh_estimate")
+TIMES = ("train_seconds", "seconds_per_step", "total_seconds", "saved_seconds", "peak_rss_bytes", "energy_kwh_estimate")
 
 
 def reviews() -> list[dict[str, str]]:
@@ -69,6 +69,19 @@ def lasting(line: dict[str, Any]) -> dict[str, Any]:
         if name not in TIMES and not name.endswith(("latency_ms", "throughput"))
     }
     return {**line, "costs": costs}
+
+
+def test_runs_share_what_never_changes_and_each_counts_it_as_its_own(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NLP_TRANSFER_CACHE", str(tmp_path / "cache"))
+    without: dict[str, Any] = {"train_sizes": (), "trials": 1, "baselines": False, "forgetting": False, "silent": False}
+    done = compare(**asked(tiny_bert, methods="head", **without), output=tmp_path / "compare")
+    first, second = (line["costs"] for line in of_kind(done, "run"))
+    assert first["saved_seconds"] == 0
+    assert 0 < second["saved_seconds"] < second["train_seconds"] < second["total_seconds"]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
+    assert ["reused" in line for line in said] == [False, True]
 
 
 def test_everything_of_the_grid_has_a_line(compared: Comparison) -> None:

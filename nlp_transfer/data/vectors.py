@@ -1,0 +1,61 @@
+"""Vectors of rows: how they lie in memory, in a file, and in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlp_transfer.data.store import Entry
+
+LARGE = 2**28
+"""Bytes above which the vectors lie in a file that is mapped into memory, instead of in memory."""
+
+HALF = np.dtype(np.uint16)
+"""What the bits of bf16 lie in."""
+
+VALUES = "values.bin"
+"""The file of an entry of the store: the vectors of all rows as they lie in memory, without a header."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of all rows, one row after the other: row i has values[starts[i]:starts[i + 1]].
+
+    Values are fp32, or the bits of bf16, which numpy has not, as `HALF`.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+
+    def padded(self, indices: np.ndarray) -> Tensor:
+        """The vectors of some rows (rows, most vectors of these, width), zeros behind the shorter ones."""
+        counts = self.starts[indices + 1] - self.starts[indices]
+        longest = int(counts.max())
+        if (counts == longest).all():
+            return _numbers(self.values[self.starts[indices][:, None] + np.arange(longest)])
+        padded = np.zeros((len(indices), longest, self.values.shape[1]), dtype=self.values.dtype)
+        for i, index in enumerate(indices):
+            padded[i, : counts[i]] = self.values[self.starts[index] : self.starts[index + 1]]
+        return _numbers(padded)
+
+
+def as_bits(values: np.ndarray) -> np.ndarray:
+    """The bits of numbers as bf16."""
+    return torch.from_numpy(values).to(torch.bfloat16).view(torch.uint16).numpy()
+
+
+def _numbers(values: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor.view(torch.bfloat16).float() if values.dtype == HALF else tensor
+
+
+def read(entry: Entry) -> np.ndarray:
+    """The values of an entry: in memory, or mapped into it where they are large."""
+    dtype = HALF if entry.told["half"] else np.dtype(np.float32)
+    shape = (int(entry.told["shape"][0]), int(entry.told["shape"][1]))
+    if (entry.path / VALUES).stat().st_size > LARGE:
+        return np.memmap(entry.path / VALUES, mode="r", dtype=dtype, shape=shape)
+    return np.fromfile(entry.path / VALUES, dtype=dtype).reshape(shape)
