@@ -44,20 +44,28 @@ def run_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def contender_parser(description: str) -> argparse.ArgumentParser:
+    """Those flags, and what the benchmark of speed varies."""
+    parser = run_parser(description)
+    parser.add_argument("--task", choices=("classification", "qa"), default="classification")
+    parser.add_argument("--method", type=json.loads, default={"name": "full"}, help="name and settings, as JSON")
+    return parser
+
+
 @contextmanager
-def first_rows(data: Path, limit: int | None) -> Iterator[Path]:
-    """The data folder itself, or a temporary one that has only the first `limit` of its training rows."""
+def first_rows(data: Path, limit: int | None, judged: int | None = None) -> Iterator[Path]:
+    """The data folder itself, or a temporary one with the first `limit` training rows, and `judged` of each other split."""
     for split in SPLITS:
         if not (data / f"{split}.jsonl").is_file():
             stop(f"{data / split}.jsonl is missing: expected a folder with train, validation and test.jsonl.")
-    if limit is None:
+    if limit is None and judged is None:
         yield data
         return
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for split in SPLITS:
             lines = (data / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = lines[:limit] if split == "train" else lines
+            kept = lines[: limit if split == "train" else judged]
             (folder / f"{split}.jsonl").write_text("".join(kept), encoding="utf-8")
         yield folder
 

@@ -1,25 +1,20 @@
-"""One run of an unsubclassed transformers.Trainer on a folder of classification rows, as one line of JSON."""
+"""One run of an unsubclassed transformers.Trainer on a folder of rows, as one line of JSON."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
-from common import Figures, answer, first_rows, peak_rss_bytes, run_parser
+from common import Figures, answer, contender_parser, first_rows, peak_rss_bytes
 from datasets import Dataset
+from peer_methods import apply
+from peer_rows import TASKS, load_tokenizer
 from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
     DataCollatorWithPadding,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
@@ -37,10 +32,11 @@ from nlp_transfer.training.precision import resolve
 
 
 class StepClock(TrainerCallback):
-    """Seconds from the end of one step to the end of the next, the fetching of the batch included."""
+    """Seconds from the end of one step to the end of the next, the fetching of the batch included, and of evaluations."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.evaluating = 0.0
         self.last = 0.0
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
@@ -61,10 +57,15 @@ class StepClock(TrainerCallback):
         # logged are the means since the last line: two lines at the end make the second the last step's own loss
         control.should_log = state.global_step >= state.max_steps - 1
 
+    def on_evaluate(self, *_: Any, **figures: Any) -> None:
+        """Add up what evaluations take."""
+        self.evaluating += figures["metrics"]["eval_runtime"]
+
 
 def main() -> None:
-    parser = run_parser(__doc__ or "")
+    parser = contender_parser(__doc__ or "")
     parser.add_argument("--padding", choices=("longest", "max_length"), default="longest")
+    parser.add_argument("--evaluate", action="store_true", help="on validation, after every epoch")
     parser.add_argument("--sampling", choices=("random", "group_by_length"), default="group_by_length")
     answer(run, parser.parse_args())
 
@@ -76,78 +77,81 @@ def run(arguments: argparse.Namespace) -> Figures:
     backbone = Backbone.find(ModelSettings(arguments.model, from_scratch=arguments.from_scratch))
     set_seed(arguments.seed)
     with quiet(), first_rows(arguments.data, arguments.limit) as folder:
-        rows = {split: read(folder, split) for split in ("train", "test")}
-        classes = sorted(rows["train"].unique("label"))
         tokenizer = load_tokenizer(backbone.location)
-        features = {
-            split: encode(table, classes, tokenizer, arguments.max_length, arguments.padding)
-            for split, table in rows.items()
-        }
-        model = load_model(backbone.location, classes, tokenizer, arguments.from_scratch)
+        rows = TASKS[arguments.task](folder, tokenizer, arguments.max_length, arguments.padding)
+        splits = ("train", "validation", "test") if arguments.evaluate else ("train", "test")
+        encoded = {split: rows.features(split) for split in splits}
+        features = {split: readable(table, tokenizer) for split, table in encoded.items()}
+        model = apply(rows.model(backbone.location, arguments.from_scratch), arguments.method)
 
-    with TemporaryDirectory() as scratch:
-        common = {
-            "output_dir": scratch,
-            "seed": arguments.seed,
-            "use_cpu": device.type == "cpu",
-            "dataloader_pin_memory": device.type == "cuda",
-            "per_device_train_batch_size": arguments.batch_size,
-            "per_device_eval_batch_size": arguments.batch_size,
-            "report_to": "none",
-            "save_strategy": "no",
-            "eval_strategy": "no",
-            "disable_tqdm": True,
-        }
-        settings = TrainingArguments(
-            **common,
-            num_train_epochs=arguments.epochs,
-            max_steps=arguments.max_steps or -1,
-            learning_rate=arguments.learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=0,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            optim="adamw_torch_fused",
-            bf16=precision == "bf16",
-            logging_strategy="no",
-            train_sampling_strategy=arguments.sampling,
-            length_column_name="length",
-        )
-        clock = StepClock()
-        collator = DataCollatorWithPadding(tokenizer)
-        trainer = Trainer(
-            model=model,
-            args=settings,
-            train_dataset=features["train"],
-            data_collator=collator,
-            processing_class=tokenizer,
-            callbacks=[clock],
-        )
-        trainer.remove_callback(PrinterCallback)
-        with quiet():
+        with TemporaryDirectory() as scratch:
+            common = {
+                "output_dir": scratch,
+                "seed": arguments.seed,
+                "use_cpu": device.type == "cpu",
+                "dataloader_pin_memory": device.type == "cuda",
+                "per_device_train_batch_size": arguments.batch_size,
+                "per_device_eval_batch_size": arguments.batch_size,
+                "report_to": "none",
+                "save_strategy": "no",
+                "disable_tqdm": True,
+            }
+            settings = TrainingArguments(
+                **common,
+                num_train_epochs=arguments.epochs,
+                max_steps=arguments.max_steps or -1,
+                learning_rate=arguments.learning_rate,
+                lr_scheduler_type="linear",
+                warmup_steps=0,
+                weight_decay=0.0,
+                max_grad_norm=1.0,
+                optim="adamw_torch_fused",
+                bf16=precision == "bf16",
+                logging_strategy="no",
+                eval_strategy="epoch" if arguments.evaluate else "no",
+                prediction_loss_only=True,
+                train_sampling_strategy=arguments.sampling,
+                length_column_name="length",
+            )
+            clock = StepClock()
+            collator = DataCollatorWithPadding(tokenizer)
+            trainer = Trainer(
+                model=model,
+                args=settings,
+                train_dataset=features["train"],
+                eval_dataset=features.get("validation"),
+                data_collator=collator,
+                processing_class=tokenizer,
+                callbacks=[clock],
+            )
+            trainer.remove_callback(PrinterCallback)
             training = time.perf_counter()
             trainer.train()
-            train_seconds = time.perf_counter() - training
+            train_seconds = time.perf_counter() - training - clock.evaluating
             # group_by_length would predict the rows in another order and bf16 in other numbers, hence a second Trainer,
             # and the model without the autocast that the first put round its forward
-            plain = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+            plain: Any = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
             judge = Trainer(
-                model=plain, args=TrainingArguments(**common), data_collator=collator, processing_class=tokenizer
+                model=plain,
+                args=TrainingArguments(**common, eval_strategy="no"),
+                data_collator=collator,
+                processing_class=tokenizer,
             )
             judge.remove_callback(PrinterCallback)
-            predicted = np.asarray(judge.predict(features["test"]).predictions).argmax(-1)
-    right = predicted == np.asarray(features["test"]["labels"])
+            score = rows.score(judge.predict(features["test"]).predictions, encoded["test"])
 
     steps = trainer.state.global_step
-    trained = rows_trained(steps, len(rows["train"]), arguments.batch_size)
+    trained = rows_trained(steps, len(features["train"]), arguments.batch_size)
     return {
         "contender": "trainer",
-        "accuracy": float(right.mean()),
+        "score": score,
+        **({"accuracy": score} if arguments.task != "qa" else {}),
         "train_seconds": train_seconds,
         "samples_per_second": trained / train_seconds,
         "median_step_seconds": median(clock.seconds),
         "total_seconds": time.perf_counter() - started,
         "peak_rss_bytes": peak_rss_bytes(),
+        "peak_device_bytes": environment.peak_memory()["peak_device_bytes"],
         "steps": steps,
         "rows": trained,
         "final_loss": [line["loss"] for line in trainer.state.log_history if "loss" in line][-1],
@@ -155,48 +159,10 @@ def run(arguments: argparse.Namespace) -> Figures:
     }
 
 
-def read(folder: Path, split: str) -> Dataset:
-    lines = (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-    return Dataset.from_list([json.loads(line) for line in lines])
-
-
-def load_tokenizer(location: str) -> PreTrainedTokenizerBase:
-    tokenizer = AutoTokenizer.from_pretrained(location)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "right"
-    return tokenizer
-
-
-def load_model(
-    location: str, classes: list[str], tokenizer: PreTrainedTokenizerBase, from_scratch: bool
-) -> PreTrainedModel:
-    config = AutoConfig.from_pretrained(location, num_labels=len(classes))
-    if config.pad_token_id is None:
-        # GPT-style classifiers find the last real token by it
-        config.pad_token_id = tokenizer.pad_token_id
-    if from_scratch:
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-    return AutoModelForSequenceClassification.from_pretrained(location, config=config, dtype=torch.float32)
-
-
-def encode(
-    rows: Dataset, classes: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, padding: str
-) -> Dataset:
-    """Token ids, label numbers, and the lengths by which the sampler groups."""
-    numbers = {name: i for i, name in enumerate(classes)}
-
-    def encoded(batch: dict[str, list[Any]]) -> dict[str, Any]:
-        features = tokenizer(
-            batch["text"],
-            truncation=True,
-            max_length=max_length,
-            padding="max_length" if padding == "max_length" else False,
-        )
-        lengths = [len(ids) for ids in features["input_ids"]]
-        return {**features, "labels": [numbers[label] for label in batch["label"]], "length": lengths}
-
-    return rows.map(encoded, batched=True, remove_columns=rows.column_names, keep_in_memory=True)
+def readable(features: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """The columns that the model reads, is judged by, or is sorted by."""
+    names = {*tokenizer.model_input_names, "labels", "start_positions", "end_positions", "length"}
+    return features.select_columns([name for name in features.column_names if name in names])
 
 
 def rows_trained(steps: int, rows: int, batch_size: int) -> int:

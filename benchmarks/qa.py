@@ -207,8 +207,10 @@ def read(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def windows(rows: list[dict[str, Any]], tokenizer: Any, case: Case, with_targets: bool) -> Dataset:
-    """Padded windows, the character of every token of the context, and the first true answer's tokens."""
+def windows(
+    rows: list[dict[str, Any]], tokenizer: Any, case: Case, with_targets: bool, padding: str | bool = "max_length"
+) -> Dataset:
+    """Windows, the character of every token of the context, and the first true answer's tokens."""
     batch = tokenizer(
         [row["question"].lstrip() for row in rows],
         [row["context"] for row in rows],
@@ -217,7 +219,7 @@ def windows(rows: list[dict[str, Any]], tokenizer: Any, case: Case, with_targets
         stride=case.stride,
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
-        padding="max_length",
+        padding=padding,
     )
     owner = batch.pop("overflow_to_sample_mapping")
     offsets = batch.pop("offset_mapping")

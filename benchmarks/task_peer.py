@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from common import Figures, answer, peak_rss_bytes
 from datasets import Dataset
-from peer import load_tokenizer, read
+from peer_rows import load_tokenizer, read
 from task_ours import task_parser
 from transformers import (
     AutoConfig,

@@ -14,6 +14,18 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, command: str, description: str) -> None:
         super().__init__(prog=f"nlp-transfer {command}", description=description, allow_abbrev=False)
 
+    def add_reading(self) -> None:
+        """The flags of how a model reads rows to answer: batch size and precision."""
+        self.add_argument(
+            "--batch_size", type=count, default=64, help="rows of the longest texts that the model reads at once"
+        )
+        self.add_argument(
+            "--precision",
+            choices=["fp32", "bf16", "auto"],
+            default="fp32",
+            help="numbers that the model computes in; auto: bf16 where the hardware multiplies it",
+        )
+
     def read(self, words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         """The options, and the `--columns.NAME OTHER` among the words."""
         columns, rest, words = {}, [], list(words)

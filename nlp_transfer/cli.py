@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlp_transfer import __version__
-from nlp_transfer.arguments import Parser, count
+from nlp_transfer.arguments import Parser
 from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean
 
 USAGE = """nlp-transfer: adapt pre-trained language models to your task.
@@ -117,7 +117,7 @@ def _evaluate(words: list[str]) -> None:
     parser.add_argument(
         "--errors", type=Path, help="file for the rows answered wrongly, the surest first (one run; as in predict)"
     )
-    parser.add_argument("--batch_size", type=count, default=64, help="rows that the model reads at once")
+    parser.add_reading()
     options, columns = parser.read(words)
     if options.errors and len(options.runs) > 1:
         raise RequestError("--errors writes the wrong answers of one run: name one.")
@@ -129,7 +129,7 @@ def _evaluate(words: list[str]) -> None:
     if options.errors:
         writers.check(options.errors)
     rows = single(options.data)
-    judgements = evaluate_runs(options.runs, rows, columns, options.batch_size)
+    judgements = evaluate_runs(options.runs, rows, columns, options.batch_size, options.precision)
     if not _speaks():
         return
     for warning in dict.fromkeys(warning for judgement in judgements.values() for warning in judgement.warnings):
@@ -164,7 +164,7 @@ def _predict(words: list[str]) -> None:
         choices=["csv", "tsv", "jsonl", "parquet"],
         help="form of standard input and output; unset: that of the file at the other end if it is text, else csv",
     )
-    parser.add_argument("--batch_size", type=count, default=64, help="rows that the model reads at once")
+    parser.add_reading()
     options, columns = parser.read(words)
     if sum(map(bool, (options.texts, options.input, options.question))) != 1:
         raise RequestError("predict takes texts, or --question, or --input FILE: exactly one of them.")
@@ -176,9 +176,9 @@ def _predict(words: list[str]) -> None:
     from nlp_transfer.runs import load_run
 
     run = load_run(options.run)
+    how: Any = {"batch_size": options.batch_size, "precision": options.precision}
     if options.input:
-        size = options.batch_size
-        done = predict_file(run, options.input, options.output, columns, form=options.form, batch_size=size)
+        done = predict_file(run, options.input, options.output, columns, form=options.form, **how)
         place = "standard output" if options.output == "-" else options.output
         if _speaks():
             print(f"{done.rows} rows written to {place} ({done.rows_per_second:,.0f} rows/s)", file=sys.stderr)
@@ -186,7 +186,7 @@ def _predict(words: list[str]) -> None:
     if options.question:
         context = options.context or _text(options.context_file)
         asked = [{"question": question, "context": context} for question in options.question]
-        for question, answer in zip(asked, run.predict(asked, options.batch_size), strict=True) if _speaks() else ():
+        for question, answer in zip(asked, run.predict(asked, **how), strict=True) if _speaks() else ():
             print(question["question"], *answer.lines(), sep="\n  ")
         return
     width = len(run.task.asked_columns)
@@ -195,7 +195,7 @@ def _predict(words: list[str]) -> None:
             f"{len(options.texts)} texts, but this run reads {width} for each answer ({', '.join(run.task.asked_columns)})."
         )
     rows = [options.texts[i : i + width] for i in range(0, len(options.texts), width)]
-    answers = run.predict([tuple(row) if width > 1 else row[0] for row in rows], options.batch_size)
+    answers = run.predict([tuple(row) if width > 1 else row[0] for row in rows], **how)
     for row, answer in zip(rows, answers, strict=True) if _speaks() else ():
         print("\t".join([*answer.words(), *row]))
 

@@ -19,7 +19,11 @@ PARTS = ("scores", "intervals", "details", "warnings")
 
 
 def evaluate_runs(
-    runs: Sequence[str | Path], source: Any, columns: Mapping[str, str] | None = None, batch_size: int = BATCH
+    runs: Sequence[str | Path],
+    source: Any,
+    columns: Mapping[str, str] | None = None,
+    batch_size: int = BATCH,
+    precision: str = "fp32",
 ) -> dict[str, Judgement]:
     """Scores of several runs on the same rows, by the runs' names as they were given.
 
@@ -29,7 +33,8 @@ def evaluate_runs(
         runs: folders, or ids of the Hub.
         source: rows with answers, as `Run.evaluate` takes them; read once.
         columns: as in `Run.evaluate`.
-        batch_size: rows that a model reads at once.
+        batch_size: rows of the longest texts that a model reads at once.
+        precision: as in `Run.predict`.
 
     Raises:
         RequestError: for rows that cannot be judged, and for runs of other tasks, of other labels, or that read the
@@ -49,7 +54,7 @@ def evaluate_runs(
         split, warnings = run.read(table, columns)
         first = first or split
         _refuse_other_answers(names[0], first, name, split, run.task)
-        found[name] = run.judge(split, *run.outputs(split, batch_size))
+        found[name] = run.judge(split, *run.outputs(split, batch_size, precision=precision))
         found[name].warnings.extend(warnings)
     return found
 

@@ -20,6 +20,9 @@ from nlp_transfer.runs import BATCH, Run
 from nlp_transfer.tasks import cells
 from nlp_transfer.training.signals import raised_signals
 
+How = tuple[int, str]
+"""Batch size and precision of prediction."""
+
 
 class Done(NamedTuple):
     """How many rows were answered, and how fast."""
@@ -36,6 +39,7 @@ def predict_file(
     *,
     form: str | None = None,
     batch_size: int = BATCH,
+    precision: str = "fp32",
     silent: bool = False,
 ) -> Done:
     """Answer the rows of a file into another, with all their columns and the answer's, in their order.
@@ -51,7 +55,8 @@ def predict_file(
         columns: from the task's names of columns to the file's, where they are neither those of training nor usual ones.
         form: what standard input and output are: csv, tsv, jsonl or parquet; unset: as the file at the other end if that is
             text, else csv.
-        batch_size: rows that the model reads at once.
+        batch_size: rows of the longest texts that the model reads at once; of shorter ones more.
+        precision: fp32, bf16, or auto, which is bf16 where the hardware multiplies it.
         silent: show no progress; it is shown on terminals only.
 
     Raises:
@@ -66,7 +71,8 @@ def predict_file(
     where = "" if str(target) == STANDARD else f"; nothing was written to {target}"
     try:
         with raised_signals(), streams.stream(source, kind) as stream, shown:
-            _answer(run, stream, target if state.is_main_process else None, written, columns or {}, batch_size, shown)
+            place = target if state.is_main_process else None
+            _answer(run, stream, place, written, columns or {}, (batch_size, precision), shown)
             return Done(shown.done, shown.speed)
     except Interrupted as interrupted:
         raise Interrupted(f"{interrupted} after {shown.done} rows{where}.") from interrupted
@@ -78,7 +84,7 @@ def _answer(
     target: Path | str | None,
     kind: str,
     columns: Mapping[str, str],
-    batch_size: int,
+    how: How,
     shown: Rows,
 ) -> None:
     """Answer window by window into a file; into none where another process writes."""
@@ -95,7 +101,7 @@ def _answer(
                 chosen = likely_columns(
                     stream.table(window, fresh), run.task, False, columns, run.report["data"]["columns"]
                 )
-            answers = _answers(run, stream, window, chosen, batch_size)
+            answers = _answers(run, stream, window, chosen, how)
             if not shown.done:
                 names = fresh
                 renamed = writers.beside(names, answers[0])
@@ -120,13 +126,12 @@ def _nowhere(rows: Sequence[Mapping[str, Any]]) -> None:
     """Leave the rows to the process that writes them."""
 
 
-def _answers(
-    run: Run, stream: Stream, window: Window, chosen: Mapping[str, str], batch_size: int
-) -> list[dict[str, Any]]:
+def _answers(run: Run, stream: Stream, window: Window, chosen: Mapping[str, str], how: How) -> list[dict[str, Any]]:
     """The cells of the answers to a window's rows."""
     table = stream.table(window, chosen.values())
     split = checked(table, chosen, run.task, skip_bad_rows=None, warnings=[])
-    outputs, features = run.outputs(split, batch_size)
+    batch_size, precision = how
+    outputs, features = run.outputs(split, batch_size, precision=precision)
     return list(cells(run.task.decode(outputs, features, split.rows)))
 
 

@@ -26,11 +26,13 @@ from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
+from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import without_texts, write_json
 from nlp_transfer.tasks import Mistake, Task
+from nlp_transfer.training.precision import answering
 
 BATCH = 64
-"""Rows read at once when nobody asks for another number."""
+"""Rows of the longest texts read at once when nobody asks for another number."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +77,40 @@ class Run:
     @cached_property
     def model(self) -> Any:
         """The model in fp32, on the device at hand, ready to predict."""
-        sha256 = self.report.get("backbone", {}).get("sha256")
-        model = artefacts.load(self.artefact, self.task, self.folder / "recipe.yaml", sha256)
-        return model.to(processes().device).eval()
+        return self._loaded().to(processes().device).eval()
 
-    def predict(self, texts: Any, batch_size: int = BATCH, columns: Mapping[str, str] | None = None) -> list[Any]:
+    def _loaded(self) -> Any:
+        sha256 = self.report.get("backbone", {}).get("sha256")
+        return artefacts.load(self.artefact, self.task, self.folder / "recipe.yaml", sha256)
+
+    @cached_property
+    def _answering(self) -> Any:
+        """The model that answers: without its tuner where a plain model gives the same, which is faster."""
+        if not (self.artefact / artefacts.TUNER).is_file():
+            return self.model
+        model = self._loaded()
+        try:
+            plain = Recipe.read(self.folder / "recipe.yaml").method.merge(model)
+        except RequestError:
+            self.__dict__.setdefault("model", model.to(processes().device).eval())
+            return self.model
+        return plain.to(processes().device).eval()
+
+    def predict(
+        self,
+        texts: Any,
+        batch_size: int = BATCH,
+        columns: Mapping[str, str] | None = None,
+        precision: str = "fp32",
+    ) -> list[Any]:
         """Answers to texts, in their order.
 
         Args:
             texts: one text, several, dicts with the task's columns, or anything else that training takes as data. Where the
                 task reads two texts, a tuple of both stands for each.
-            batch_size: rows read at once.
+            batch_size: rows of the longest texts read at once; of shorter ones more.
             columns: names of the columns, where they are neither those of training nor usual ones.
+            precision: fp32, bf16, or auto, which is bf16 where the hardware multiplies it.
 
         Raises:
             RequestError: for a text that is empty or no text, naming it.
@@ -99,7 +123,7 @@ class Run:
                 return []
             source = [self._named(i, row) for i, row in enumerate(source)]
         split = self._rows(source, columns, answers=False, warnings=[])
-        outputs, features = self.outputs(split, batch_size)
+        outputs, features = self.outputs(split, batch_size, precision=precision)
         return self.task.decode(outputs, features, split.rows)
 
     def _named(self, i: int, row: Any) -> Mapping[str, Any]:
@@ -115,14 +139,20 @@ class Run:
             )
         return dict(zip(names, cells, strict=True))
 
-    def evaluate(self, source: Any, batch_size: int = BATCH, columns: Mapping[str, str] | None = None) -> Judgement:
-        """Scores on rows with answers: a file, or anything else that training takes as data; `columns` as in `predict`.
+    def evaluate(
+        self,
+        source: Any,
+        batch_size: int = BATCH,
+        columns: Mapping[str, str] | None = None,
+        precision: str = "fp32",
+    ) -> Judgement:
+        """Scores on rows with answers: a file, or anything else that training takes as data; the rest as in `predict`.
 
         Raises:
             RequestError: for rows that cannot be judged, naming file, row and column.
         """
         split, warnings = self.read(source, columns)
-        judgement = self.judge(split, *self.outputs(split, batch_size))
+        judgement = self.judge(split, *self.outputs(split, batch_size, precision=precision))
         judgement.warnings.extend(warnings)
         return judgement
 
@@ -144,11 +174,16 @@ class Run:
         return Judgement(answers, scores, intervals, details, mistakes, split.rows[PLACE][:], judged)
 
     def outputs(
-        self, split: Split, batch_size: int = BATCH, each_batch: Callable[[], None] = lambda: None
+        self,
+        split: Split,
+        batch_size: int = BATCH,
+        each_batch: Callable[[], None] = lambda: None,
+        precision: str = "fp32",
     ) -> tuple[np.ndarray, Dataset]:
         """What the task keeps of the model's outputs for rows that have been checked, and the features they belong to."""
         features = Features.of(split.rows, self.task, self.tokenizer)
-        return outputs_of(self.model, features, batch_size, each_batch=each_batch), features.columns
+        within = answering(precision, processes().device)
+        return outputs_of(self._answering, features, batch_size, within, each_batch), features.columns
 
     def _rows(self, source: Any, columns: Mapping[str, str] | None, answers: bool, warnings: list[str]) -> Split:
         remembered = self.report["data"]["columns"]

@@ -11,7 +11,8 @@ import torch
 from accelerate.utils import gather_object
 from torch import nn
 
-from nlp_transfer.data.batches import Features, by_length
+from nlp_transfer.data.activations import TOKENS, by_tokens
+from nlp_transfer.data.batches import Features
 from nlp_transfer.environment import processes
 from nlp_transfer.long_texts import pooled_by_row
 
@@ -25,14 +26,16 @@ def outputs_of(
 ) -> np.ndarray:
     """What the task keeps of the model's outputs, float32, features first; rows first where the task pools their windows.
 
-    Features are read in batches of similar lengths; with several processes each reads its share of the batches, and all
-    get all outputs. Without `autocast` the model computes in the precision of its weights. `each_batch` is called before
-    every batch, and may end the evaluation by raising; not with several processes, which must all come to the end.
+    Features are read longest first, in batches of as many tokens as `batch_size` of the longest have, on a CPU of no more
+    than its caches hold; with several processes each reads its share of the batches, and all get all outputs. Without
+    `autocast` the model computes in the precision of its weights. `each_batch` is called before every batch, and may end the
+    evaluation by raising; not with several processes, which must all come to the end.
     """
     state = processes()
     rank, count = state.process_index, state.num_processes
     model.eval()
-    batches = by_length(features.lengths, batch_size)[rank::count]
+    budget = batch_size * int(features.lengths.max())
+    batches = by_tokens(features.lengths, min(budget, TOKENS.get(state.device.type, budget)))[rank::count]
     kept = []
     with torch.inference_mode(), autocast or nullcontext():
         for indices in batches:

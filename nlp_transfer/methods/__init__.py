@@ -85,7 +85,7 @@ class Method(ABC):
 
     @abstractmethod
     def merge(self, model: nn.Module) -> nn.Module:
-        """A plain model with the same outputs; an error where no plain model has them."""
+        """A plain model with the same outputs; an error, which leaves the model as it was, where no plain model has them."""
 
 
 def freeze_all_but(model: nn.Module, learning: Sequence[str]) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,7 +85,8 @@ class Peft(Method):
             RequestError: for a tuner that is not a change of weights.
         """
         try:
-            return merged(model)
+            # a copy: some types refuse only when the head is in its place already
+            return merged(copy.deepcopy(model))
         except (AttributeError, NotImplementedError, ValueError) as error:
             raise RequestError(
                 f"{self.tuner} cannot be merged ({' '.join(str(error).split())}). Use the run as it is (load_run), or train "

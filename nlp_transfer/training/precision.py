@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -32,6 +33,18 @@ def resolve(precision: str, device: torch.device) -> str:
     if precision == "fp16" and device.type == "cpu":
         raise RequestError("train.precision is fp16, which CPUs do not train in: use fp32, bf16 or auto.")
     return precision
+
+
+def answering(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """In which a model with fp32 weights answers in a precision: fp32, bf16, or `auto`.
+
+    Raises:
+        RequestError: for any other.
+    """
+    if precision not in ("fp32", "bf16", "auto"):
+        raise RequestError(f"precision is {precision}: expected fp32, bf16 or auto.")
+    found = resolve(precision, device)
+    return nullcontext() if found == "fp32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def accelerator(precision: str, in_stages: bool = False, **arguments: Any) -> Accelerator:
