@@ -131,7 +131,7 @@ def _answers(run: Run, stream: Stream, window: Window, chosen: Mapping[str, str]
     table = stream.table(window, chosen.values())
     split = checked(table, chosen, run.task, skip_bad_rows=None, warnings=[])
     batch_size, precision = how
-    outputs, features = run.outputs(split, batch_size, precision=precision)
+    outputs, features = run.outputs(split, batch_size, precision=precision, again=False)
     return list(cells(run.task.decode(outputs, features, split.rows)))
 
 

@@ -179,9 +179,13 @@ class Run:
         batch_size: int = BATCH,
         each_batch: Callable[[], None] = lambda: None,
         precision: str = "fp32",
+        again: bool = True,
     ) -> tuple[np.ndarray, Dataset]:
-        """What the task keeps of the model's outputs for rows that have been checked, and the features they belong to."""
-        features = Features.of(split.rows, self.task, self.tokenizer)
+        """What the task keeps of the model's outputs for rows that have been checked, and the features they belong to.
+
+        `again` says whether these rows may be answered again, as in `Features.of`.
+        """
+        features = Features.of(split.rows, self.task, self.tokenizer, again=again)
         within = answering(precision, processes().device)
         return outputs_of(self._answering, features, batch_size, within, each_batch), features.columns
 

@@ -51,7 +51,14 @@ class Features:
     columns: Dataset
 
     @classmethod
-    def of(cls, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store: Store | None = None) -> Features:
+    def of(
+        cls,
+        rows: Dataset,
+        task: Task,
+        tokenizer: PreTrainedTokenizerBase,
+        store: Store | None = None,
+        again: bool = True,
+    ) -> Features:
         """Encode rows by the tokenizer's batch API, unless equal rows have been encoded equally before.
 
         Args:
@@ -59,7 +66,10 @@ class Features:
             task: that encodes them.
             tokenizer: with the limit in force.
             store: where they are kept for later runs, and looked for; None: nowhere but in this process, for a while.
+            again: whether these rows may be asked for again; those of a stream are not, and memory stays flat.
         """
+        if not again:
+            return cls(task, tokenizer, _encoded(rows, task, tokenizer))
         key = _key(rows, task, tokenizer)
         encoded = _remembered.pop(key, None)
         if encoded is None:
