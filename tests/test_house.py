@@ -31,12 +31,13 @@ LAYERS = (
     ("standin", "tuners"),
     ("heads", "adapters", "texts", "tagging"),
     ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
+    ("trust",),
     (
         *("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
         *("answerer", "answers", "references", "spans", "windows"),
         *("tagger", "markup", "mentions", "schemes", "words"),
     ),
-    ("headed",),
+    ("headed", "configurations"),
     ("errors",),
 )
 """From the top down: a layer imports those below it, and members of one layer never import each other."""
