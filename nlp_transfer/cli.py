@@ -9,7 +9,7 @@ from typing import Any
 
 from nlp_transfer import __version__
 from nlp_transfer.arguments import Parser
-from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean
+from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean, readable
 
 USAGE = """nlp-transfer: adapt pre-trained language models to your task.
 
@@ -48,13 +48,13 @@ def status_of(job: Callable[[], Any]) -> int:
     try:
         job()
     except RequestError as error:
-        print(f"nlp-transfer: {error}", file=sys.stderr)
+        print(f"nlp-transfer: {readable(error)}", file=sys.stderr)
         return 2
     except Stopped as stopped:
-        print(f"nlp-transfer: {stopped}", file=sys.stderr)
+        print(f"nlp-transfer: {readable(stopped)}", file=sys.stderr)
         return 3
     except (Interrupted, TrainingError) as error:
-        print(f"nlp-transfer: {error}", file=sys.stderr)
+        print(f"nlp-transfer: {readable(error)}", file=sys.stderr)
         return 1
     except SystemExit as end:
         # --help, which has printed what it is asked for
@@ -283,6 +283,8 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 def _dispatch(command: str, words: list[str]) -> None:
     if command not in COMMANDS:
         raise RequestError(f'there is no command "{command}". {did_you_mean(command, COMMANDS)}')
+    if nul := next((word for word in words if "\0" in word), None):
+        raise RequestError(f"{nul} holds a null byte, which no name of a file can.")
     COMMANDS[command](words)
 
 

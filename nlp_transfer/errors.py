@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+LONGEST = 2_000
+"""Characters of a message; what is left out stands in its middle."""
 
 
 class RequestError(ValueError):
@@ -36,6 +40,31 @@ class Interrupted(Exception):
 
 class Stopped(Exception):
     """A training that was asked to stop and can go on later (exit status 3)."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library says, which may quote a file; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def readable(message: object) -> str:
+    """A message as one line for a terminal: it may quote a file, and a file may hold anything.
+
+    What a terminal would obey (control characters, changes of direction) and what is no character is written as its number.
+    """
+    text = str(message)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}"
+    return "".join(letter if _harmless(letter) else ascii(letter)[1:-1] for letter in text)
+
+
+def _harmless(letter: str) -> bool:
+    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in TURNING
+
+
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn a line round. Other formats, joiners say, belong to scripts and emoji."""
 
 
 def listing(words: Iterable[object], limit: int = 12) -> str:

@@ -13,6 +13,9 @@ from nlp_transfer.errors import RequestError
 SHORT = {"task": "name", "model": "name", "method": "name", "data": "source"}
 """Sections that may be written as one word, and the setting that the word is."""
 
+MOST = 100_000
+"""Values of a recipe, counted with each anchor written out: a few lines of YAML can stand for more than a machine holds."""
+
 Values = dict[str, Any]
 """Settings by name, in sections."""
 
@@ -93,16 +96,52 @@ def read_yaml(file: Path) -> Values:
         RequestError: for a file that is missing, unreadable, no YAML, or no settings by name.
     """
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = _loaded(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RequestError(f"{file} does not exist.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{file} cannot be read: {error}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that no calendar has is a ValueError
+    except RecursionError as error:
+        raise RequestError(f"{file} is no YAML of settings: it is nested too deeply.") from error
+    except (yaml.YAMLError, ValueError) as error:  # a date that no calendar has is a ValueError
         raise RequestError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise RequestError(f"{file} is no recipe: expected settings by name, such as task: sentiment.")
     return values
+
+
+def _loaded(text: str) -> Any:
+    """The values of a YAML text of one document, in which no name is given twice and no anchor holds itself."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MOST:
+            raise yaml.constructor.ConstructorError(problem=f"its anchors stand for more than {MOST:,} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, sizes: dict[yaml.Node, int | None]) -> int:
+    """How many values a node stands for, with each of its anchors written out."""
+    if node in sizes:
+        if (known := sizes[node]) is None:
+            raise yaml.constructor.ConstructorError(problem="an anchor holds itself", problem_mark=node.start_mark)
+        return known
+    sizes[node] = None
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+        if twice := [name for name in names if names.count(name) > 1][:1]:
+            problem = f'"{twice[0]}" is given twice'
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+        inner = [each for pair in node.value for each in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    sizes[node] = size = 1 + sum(_size(each, sizes) for each in inner)
+    return size
 
 
 def apart(arguments: Sequence[str], kinds: dict[str, type]) -> tuple[Values, list[str]]:

@@ -43,8 +43,13 @@ class RunFolder:
         Raises:
             RequestError: where another run or other files stand already.
         """
-        if path.exists() and not path.is_dir():
-            raise RequestError(f"{path} is a file: name a folder with --output.")
+        try:
+            if path.exists() and not path.is_dir():
+                raise RequestError(f"{path} is a file: name a folder with --output.")
+        except (OSError, ValueError) as error:
+            if isinstance(error, RequestError):
+                raise
+            raise RequestError(f"{path} cannot be a folder: {getattr(error, 'strerror', None) or error}.") from error
         status = status_of(path)
         if status and resume:
             refuse_another(path, recipe)
@@ -133,7 +138,8 @@ class RunFolder:
         if self.writes:
             file = self.path / name
             file.parent.mkdir(exist_ok=True)
-            file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            file.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write one safetensors file."""
@@ -155,7 +161,7 @@ class RunFolder:
     def finish(self, report: Mapping[str, Any], card: str) -> None:
         """Write the report and the model card: the run is finished."""
         if self.writes:
-            (self.path / "README.md").write_text(card, encoding="utf-8")
+            (self.path / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
             write_json(self.path / "report.json", {"schema": SCHEMA, "status": "finished", **report})
 
 

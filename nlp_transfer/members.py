@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import ModuleType, NoneType
@@ -37,6 +38,44 @@ def find(package: ModuleType, name: str, base: type[T]) -> type[T]:
     if len(found) != 1:
         raise TypeError(f"{module.__name__} must define exactly one public {base.__name__}, it has {len(found)}")
     return found[0]
+
+
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass of values that a file gives, lists as tuples.
+
+    Raises:
+        RequestError: for a name that it does not have, or a value of another kind.
+    """
+    hints = get_type_hints(cls)
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in given.items():
+        if name not in known:
+            raise RequestError(f'{cls.__name__} has no "{name}". {did_you_mean(str(name), sorted(known))}')
+        if not _fits(value, hints[name]):
+            raise RequestError(f"{name} is {str(value)[:60]}: expected {_written(hints[name])}.")
+    return cls(**given)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a kind, as deep as settings go: choices, numbers, words, tuples and dicts of them."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if hint is Any or (hint is None and value is None):
+        return True
+    if kind is Literal:
+        return value in parts
+    if str(kind) in ("<class 'types.UnionType'>", "typing.Union"):
+        return any(_fits(value, part) for part in parts)
+    if kind is tuple:
+        each = [parts[0]] * len(value) if isinstance(value, tuple) and parts[1:] == (...,) else parts
+        return isinstance(value, tuple) and len(value) == len(each) and all(map(_fits, value, each))
+    if kind is not None and issubclass(kind, Mapping):
+        return isinstance(value, Mapping) and all(
+            _fits(name, parts[0]) and _fits(inner, parts[1]) for name, inner in value.items()
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 def name_of(member: object) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nlp_transfer.data.checks import PLACE, Split
-from nlp_transfer.errors import listing
+from nlp_transfer.errors import listing, readable
 from nlp_transfer.training.loop import Step
 
 LINES = 10
@@ -31,7 +31,7 @@ class Show:
 
     def say(self, sentence: str) -> None:
         """One line."""
-        self.console.print(sentence, markup=False)
+        self.console.print(readable(sentence), markup=False)
 
     @contextmanager
     def counting(self, title: str, total: int) -> Iterator[Callable[[int], None]]:

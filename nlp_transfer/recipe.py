@@ -7,6 +7,7 @@ import re
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,10 @@ def parser(task: type[Task], method: type[Method], prog: str = "nlp-transfer tra
     return built
 
 
+_parser = cache(parser)
+"""The same to read with, and not to be changed: to build one takes longer than all else that is done with a recipe."""
+
+
 def help_text(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None) -> str:
     """Every setting of a recipe, for the task and method that the words name."""
     values = sections(dict(defaults or {}))
@@ -219,10 +224,11 @@ def _checked(values: Values) -> Recipe:
                 values[section][name] = words(value)
             if name in settings and value is None and not {"None", "Any"} & set(settings[name].type.split(" | ")):
                 raise _refused(section, settings[name], None)
+    _refuse_names_that_are_no_words(values)
     if values.get("columns", {}) is None:
         raise RequestError("columns is null: expected names of your columns, such as columns.text: review.")
     try:
-        parsed = parser(task, method).parse_object(values).as_dict()
+        parsed = _parser(task, method).parse_object(values).as_dict()
     except ArgumentError as error:
         raise _readable(error, values, classes) from error
     parts = {}
@@ -232,6 +238,17 @@ def _checked(values: Values) -> Recipe:
             del chosen["name"]
         parts[section] = cls(**chosen)
     return Recipe(**parts, columns=parsed["columns"], seed=parsed["seed"])
+
+
+def _refuse_names_that_are_no_words(values: Values) -> None:
+    """Refuse what YAML 1.1 makes of `no: 2` in a section of free names."""
+    free = {"columns": values.get("columns"), "task.class_weights": values.get("task", {}).get("class_weights")}
+    for section, named in free.items():
+        for name in named if isinstance(named, dict) else ():
+            if not isinstance(name, str):
+                raise RequestError(
+                    f'{section}: {name!r} is no word, as YAML reads it: put quotes around the name ("no", "1").'
+                )
 
 
 def _readable(error: ArgumentError, values: Values, classes: Mapping[str, type]) -> RequestError:

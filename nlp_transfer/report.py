@@ -49,7 +49,9 @@ def head_parameters(model: Any, head: Sequence[str]) -> int:
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Write JSON that a person can read; replaced in one move, so that no reader ever sees half of it."""
     half = file.with_name(f".{file.name}.part")
-    half.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=True) + "\n", encoding="utf-8")
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=True) + "\n"
+    # half a surrogate, as a name of a file may hold, becomes the escape that JSON has for it
+    half.write_text(text, encoding="utf-8", errors="backslashreplace")
     half.replace(file)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,9 +13,10 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import artefacts, tasks
+from nlp_transfer.configurations import read_json
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.findings import plural
@@ -30,6 +30,7 @@ from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import without_texts, write_json
 from nlp_transfer.tasks import Mistake, Task
 from nlp_transfer.training.precision import answering
+from nlp_transfer.trust import refuse_links
 
 BATCH = 64
 """Rows of the longest texts read at once when nobody asks for another number."""
@@ -72,7 +73,7 @@ class Run:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, with the length limit of training."""
-        return AutoTokenizer.from_pretrained(self.artefact, local_files_only=True, trust_remote_code=False)
+        return artefacts.tokenizer(self.artefact)
 
     @cached_property
     def model(self) -> Any:
@@ -222,18 +223,37 @@ def load_run(path: str | Path) -> Run:
     if not folder.is_dir():
         folder = _downloaded(str(path))
     try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        refuse_links(folder)
+        report, task = read_json(folder / "report.json"), read_json(folder / "task.json")
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise RequestError(
             f"{folder} holds no finished run: {missing} is missing. Was the run stopped or failed?"
         ) from error
-    except (OSError, ValueError) as error:
+    except RequestError as error:
         raise RequestError(f"{folder} holds a damaged run: {error}") from error
     if report.get("status") != "finished":
         raise RequestError(f"{folder} holds a run that is {report.get('status')}, not finished.")
-    return Run(folder, tasks.from_json(task), report)
+    if wrong := _lacking(report):
+        raise RequestError(f"{folder} holds a damaged run: report.json has no {wrong}.")
+    try:
+        return Run(folder, tasks.from_json(task), report)
+    except RequestError as error:
+        raise RequestError(f"{folder} holds a damaged run: task.json: {error}") from error
+
+
+def _lacking(report: Mapping[str, Any]) -> str | None:
+    """What a report lacks that a run is loaded by."""
+    if not isinstance(columns := (report.get("data") or {}), dict) or not isinstance(columns.get("columns"), dict):
+        return "data.columns, the names of the columns of training"
+    if not all(isinstance(name, str) for name in columns["columns"].values()):
+        return "names of columns that are words"
+    scores = report.get("scores")
+    if not isinstance(scores, dict) or not all(isinstance(each, dict) for each in scores.values()):
+        return "scores by split"
+    backbone = report.get("backbone", {})
+    known = isinstance(backbone, dict) and isinstance(backbone.get("sha256"), str | None)
+    return None if known else "backbone with its hash"
 
 
 def _downloaded(name: str) -> Path:

@@ -31,7 +31,11 @@ LAYERS = (
     ("standin", "tuners"),
     ("heads", "adapters", "texts", "tagging"),
     ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
-    ("arguments", "models", "questions", "environment", "flags", "samples", "members", "quiet", "architectures"),
+    ("trust",),
+    (
+        *("arguments", "models", "questions", "environment", "flags", "samples", "members", "quiet", "architectures"),
+        "configurations",
+    ),
     ("errors",),
 )
 """From the top down: a layer imports those below it, and members of one layer never import each other."""

@@ -192,10 +192,26 @@ def checked(
     try:
         rows = Dataset.from_dict({**columns, PLACE: places})
     except (pyarrow.ArrowException, OverflowError) as error:
-        raise RequestError(
-            f"{table.origin}: {listing(chosen.values())} hold cells of different kinds: {str(error).splitlines()[0]}."
-        ) from error
+        raise RequestError(f"{table.origin}{_odd_one(columns, places, table.unit, chosen, error)}") from error
     return Split(rows, table.origin, table.unit)
+
+
+def _odd_one(
+    columns: Mapping[str, list[Any]], places: Sequence[int], unit: str, chosen: Mapping[str, str], error: Exception
+) -> str:
+    """Where a cell is of another kind than the first of its column, which no table can hold."""
+    for name, cells in columns.items():
+        try:
+            pyarrow.array(cells)
+        except (pyarrow.ArrowException, OverflowError):
+            first = next(cell for cell in cells if cell is not None)
+            for place, cell in zip(places, cells, strict=True):
+                try:
+                    pyarrow.array([first, cell])
+                except (pyarrow.ArrowException, OverflowError):
+                    kinds = f"a {type(cell).__name__} in a column whose first cell is a {type(first).__name__}"
+                    return f', {unit} {place}, column "{chosen[name]}": {kinds}, or holds one of another kind. Give all one form.'
+    return f": {listing(chosen.values())} hold cells of different kinds: {str(error).splitlines()[0]}."
 
 
 def _remembering(task: Task, name: str) -> Callable[[Any], str | None]:

@@ -38,6 +38,38 @@ BINARY = {
 """What a file is that begins so and is no text."""
 
 
+UNPACKED = 2**28
+"""Bytes that any packed file may unpack to."""
+
+RATIO = 200
+"""How many times its size a larger one may unpack to: texts make some 10, and a file made to fill a memory 1,000."""
+
+
+class _Bounded(gzip.GzipFile):
+    """A packed file that does not unpack to more than any text would."""
+
+    def __init__(self, path: Path, fileobj: BinaryIO) -> None:
+        super().__init__(fileobj=fileobj)
+        self.path = path
+        self.most = max(UNPACKED, RATIO * path.stat().st_size)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As a file's, but all at once is never more than may be."""
+        return self._within(super().read(self.most + 1 if size is None or size < 0 else size))
+
+    def read1(self, size: int = -1) -> bytes:
+        """As a file's."""
+        return self._within(super().read1(size))
+
+    def _within(self, content: bytes) -> bytes:
+        if self.tell() > self.most:
+            raise RequestError(
+                f"{self.path} unpacks to more than {self.most:,} bytes, over {RATIO} times its size, as no text does. If it is "
+                "data all the same, unpack it first."
+            )
+        return content
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """The bytes of a file, unpacked where its name ends in .gz; and the file itself, which tells how far it was read.
@@ -50,7 +82,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
             yield file, file
             return
         try:
-            with gzip.GzipFile(fileobj=file) as unpacked:
+            with _Bounded(path, fileobj=file) as unpacked:
                 yield cast("BinaryIO", unpacked), file
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise RequestError(f"{path} ends in .gz but is no complete gzip file: {error}.") from error

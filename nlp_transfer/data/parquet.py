@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,10 +35,33 @@ def opened(origin: str, content: Any) -> pyarrow.parquet.ParquetFile:
     """
     with refused(origin):
         file = pyarrow.parquet.ParquetFile(content, buffer_size=2**20, pre_buffer=False)
+    _refuse_bombs(origin, file, content)
     names = file.schema_arrow.names
-    if repeated := {name for name in names if names.count(name) > 1}:
+    if repeated := {name for name, times in Counter(names).items() if times > 1}:
         raise RequestError(f"{origin} names the columns {listing(sorted(repeated))} twice.")
     return file
+
+
+UNPACKED, RATIO = 2**28, 200
+"""Bytes that any file may hold once unpacked, and how many times its size a larger one may: as for gzip (`decoding`)."""
+
+ROWS = 2**24
+"""Rows that any file may have; a larger one has as many bytes."""
+
+
+def _refuse_bombs(origin: str, file: pyarrow.parquet.ParquetFile, content: Any) -> None:
+    """Refuse a file whose footer speaks of more than its bytes explain, before any of it is unpacked."""
+    content.seek(0, 2)
+    size = content.tell()
+    content.seek(0)
+    with refused(origin):
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        unpacked = sum(max(0, group.total_byte_size) for group in groups)
+    if unpacked > max(UNPACKED, RATIO * size) or file.metadata.num_rows > max(ROWS, size):
+        raise RequestError(
+            f"{origin} has {size:,} bytes and speaks of {file.metadata.num_rows:,} rows and {unpacked:,} bytes unpacked, as no "
+            "data of texts does."
+        )
 
 
 def cells(column: pyarrow.ChunkedArray | pyarrow.Array) -> list[Any]:

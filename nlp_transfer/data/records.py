@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -141,7 +141,7 @@ class _Rereadable:
 def _header(origin: str, place: int, cells: list[str]) -> list[str]:
     """The names of the columns; those without one are numbered."""
     names = [cell.strip() or f"column {i}" for i, cell in enumerate(cells, 1)]
-    if repeated := {name for name in names if names.count(name) > 1}:
+    if repeated := {name for name, times in Counter(names).items() if times > 1}:
         raise RequestError(f"{origin}, line {place}: the header names {listing(sorted(repeated))} twice.")
     return names
 
@@ -156,6 +156,8 @@ def _json(origin: str, text: str, bad: list[tuple[int, str]]) -> Iterator[Record
         raise RequestError(f"{origin}: broken JSON: {error}.") from error
     except RecursionError as error:
         raise RequestError(f"{origin}: JSON nested too deeply to be rows.") from error
+    if isinstance(rows, _Repeating):
+        raise RequestError(f"{origin} holds {_no_record(rows)}.")
     if is_nested(rows):
         rows = questions(rows)
     if not isinstance(rows, list):

@@ -130,6 +130,6 @@ def _parsed(cell: Any) -> Any:
     if isinstance(cell, str) and cell.lstrip()[:1] in ("{", "["):
         try:
             return json.loads(cell)
-        except ValueError:
+        except (ValueError, RecursionError):
             return cell
     return None if isinstance(cell, float) and math.isnan(cell) else cell

@@ -271,8 +271,7 @@ def _shown(cell: Any) -> str:
 def from_json(values: Mapping[str, Any]) -> Task:
     """A fitted task as `Task.to_json` gave it."""
     values = dict(values)
-    cls = find(values.pop("name"))
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    return members.build(find(str(values.pop("name", None))), values)
 
 
 def column(rows: Columns | Dataset, name: str) -> list[Any]:

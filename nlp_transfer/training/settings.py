@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nlp_transfer.errors import RequestError
+from nlp_transfer.errors import RequestError, did_you_mean
 
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -63,12 +63,15 @@ class TrainSettings:
             "learning_rate",
             "clip",
             "patience",
+            "checkpoint_every",
             "max_minutes",
         )
         for name in positive:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise RequestError(f"train.{name} is {value}: expected a number above 0.")
+            if value is not None and value >= 2**31:
+                raise RequestError(f"train.{name} is {value:g}: expected a number below 2**31.")
         for name in ("warmup", "dropout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
@@ -76,7 +79,16 @@ class TrainSettings:
         for name in ("weight_decay", "store_gigabytes"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise RequestError(f"train.{name} is {getattr(self, name)}: expected 0 or more.")
+        for name in self.trackers:
+            _refuse_unknown_tracker(name)
 
     def passes(self, rows: int) -> float:
         """How often training reads each of so many rows."""
         return self.epochs if self.max_steps is None else self.max_steps * self.batch_size * self.accumulate / rows
+
+
+def _refuse_unknown_tracker(name: str) -> None:
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS  # here, since it takes its time and few ask for it
+
+    if name not in LOGGER_TYPE_TO_CLASS:
+        raise RequestError(f'train.trackers: there is no tracker "{name}". {did_you_mean(name, LOGGER_TYPE_TO_CLASS)}')

@@ -1,0 +1,166 @@
+"""Configurations: what JSON of a model may say that strangers wrote, and what leads to code, elsewhere, or out of memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nlp_transfer.errors import RequestError, first_line
+
+TOLD = ("_name_or_path", "name_or_path")
+"""Names under which transformers writes down where a model came from; it reads nothing from there."""
+
+NAMES_A_FILE = re.compile(r"(^|_)(files?|paths?|dir|directory|folder)$")
+
+ATTENTION = ("eager", "sdpa", "flex_attention", "grouped_mm", "batched_mm")
+"""Implementations that come with torch and transformers. Any other name may be fetched from the Hub as code."""
+
+CODE = {
+    "auto_map": "names code of its own to be run",
+    "custom_pipelines": "names code of its own to be run",
+    "trust_remote_code": "asks for code to be run",
+    "kernel_config": "names code to be fetched from the Hub",
+    "use_kernels": "asks for code to be fetched from the Hub",
+    "megatron_config": "names a module to be imported",
+    "tokenizer_kwargs": "says how another tokenizer is to be loaded",
+    "shadow_model": "names another model to be loaded",
+    "adapters": "names other adapters to be loaded",
+}
+"""Settings of configurations that lead to code or to other models."""
+
+LIBRARIES = ("transformers", "nlp_transfer", "peft", "torch")
+"""From where the class of an adapter's base model may be imported."""
+
+LARGEST = {
+    r"layers?$|blocks?$|depths?$|stages?$": 2_000,
+    r"heads?$|experts?$": 10_000,
+    r"labels$": 1_000_000,
+    r"vocab": 10_000_000,
+    r"hidden|intermediate|embd|_dim$|^dim|width|d_model|d_ff|d_kv|inner|^r$|rank": 1_000_000,
+}
+"""Sizes beyond every model there is, by what a configuration calls them."""
+
+JSON_BYTES = 2**25
+"""Bytes of a configuration."""
+
+
+def fault(file: Path, code: bool) -> str | None:
+    """What is wrong with a configuration."""
+    if file.stat().st_size > JSON_BYTES:
+        return f"has {file.stat().st_size:,} bytes, as no configuration does"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        every = list(_settings(values, file.stem))
+    except (ValueError, RecursionError) as error:
+        deep = isinstance(error, RecursionError)
+        return f"is no JSON that can be read: {'nested too deeply' if deep else first_line(error)}"
+    index = file.name.endswith(".index.json")
+    for name, value in every:
+        if reason := _leads_to_code(name, value, code) or _too_large(name, value):
+            return reason
+        named = NAMES_A_FILE.search(name) and name not in TOLD
+        if isinstance(value, str) and (named or (index and name != "format")) and (reason := _outside(name, value)):
+            return reason
+    if index and isinstance(values, dict):
+        return _index(values.get("weight_map"))
+    return _templates(values) if isinstance(values, dict) else None
+
+
+def _settings(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every value of a configuration under the name that stands next to it; elements of a list under the list's."""
+    yield name, value
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            # an implementation may be given by the part of the model that it is for
+            yield from _settings(inner, name if name.endswith("_implementation") else key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _settings(inner, name)
+
+
+def _leads_to_code(name: str, value: Any, code: bool) -> str | None:
+    if name in CODE and value and not (name == "auto_map" and code):
+        hint = (
+            ""
+            if name != "auto_map"
+            else (
+                ". Where you trust a model of the Hub, name its commit and say so on the command line: --model.revision COMMIT "
+                "--trust-remote-code"
+            )
+        )
+        return f"{CODE[name]} ({name}){hint}"
+    if name.endswith("_implementation") and isinstance(value, str) and value not in ATTENTION:
+        return f'names code for {name} ("{value}"): expected one of {", ".join(ATTENTION)}'
+    if name == "parent_library" and isinstance(value, str) and value.partition(".")[0] not in LIBRARIES:
+        return f'names a module to be imported ("{value}")'
+    if name == "tokenizer_name_or_path" and value:
+        return f'names another tokenizer to be loaded ("{value}")'
+    return None
+
+
+def _too_large(name: str, value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        for pattern, most in LARGEST.items():
+            if re.search(pattern, name):
+                return f"says {name} is {value:,}, beyond every model there is ({most:,})" if value > most else None
+    return None
+
+
+def _outside(name: str, value: str) -> str | None:
+    """What is wrong with the name of a file that another file gives."""
+    parts = re.split(r"[/\\]", value)
+    if value.startswith(("/", "\\", "~")) or ".." in parts or "\0" in value or re.match(r"[A-Za-z]:|\w+://", value):
+        return f'names a place outside the folder ({name}: "{value}")'
+    return None
+
+
+def _index(weight_map: Any) -> str | None:
+    """What is wrong with the list of files in which the weights are."""
+    if not isinstance(weight_map, dict):
+        return "has no weight_map"
+    for value in weight_map.values():
+        if not isinstance(value, str) or not re.fullmatch(r"[\w.-]+\.safetensors", value):
+            return f'names "{value}" in its weight_map: expected safetensors beside it'
+    return None
+
+
+def _templates(values: dict[str, Any]) -> str | None:
+    """What is wrong with the names of chat templates, each of which becomes a file when the tokenizer is saved."""
+    given = values.get("chat_template")
+    named = given if isinstance(given, list) else []
+    names = [each.get("name") for each in named if isinstance(each, dict)] + [
+        *(given if isinstance(given, dict) else ())
+    ]
+    for name in names:
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w-]*", name):
+            return f'has a chat template that would be written as "{name}": expected a plain name'
+    return None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object that a JSON file holds, of a size and depth that a person would write.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        RequestError: for anything else than such an object.
+    """
+    try:
+        if file.stat().st_size > 16 * JSON_BYTES:
+            raise RequestError(f"{file} is damaged: no such file has {file.stat().st_size:,} bytes.")
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except RecursionError as error:
+        raise RequestError(f"{file} is damaged: JSON nested too deeply.") from error
+    except RequestError:
+        raise
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{file} is damaged: {first_line(error)}.") from error
+    if not isinstance(values, dict):
+        raise RequestError(
+            f"{file} is damaged: it holds a {type(values).__name__} where settings by name are expected."
+        )
+    return values
