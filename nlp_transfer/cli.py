@@ -97,124 +97,29 @@ def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None
 
 
 def _train(words: list[str]) -> None:
+    from nlp_transfer.environment import speaks
     from nlp_transfer.experiment import fine_tune
-    from nlp_transfer.report import last_split
+    from nlp_transfer.report import last_split, scores_lines
 
     options = training(words)
     run = fine_tune(options.pop("recipe"), **options)
-    if not _speaks():
+    if not speaks():
         return
     split = last_split(run.report)
-    _print_scores(run.scores[split], run.report["intervals"][split], split)
+    print(scores_lines(run.scores[split], run.report["intervals"][split], split))
     print(f"{run.folder}")
 
 
 def _evaluate(words: list[str]) -> None:
-    parser = Parser("evaluate", "Judge a run, or several side by side, on rows with answers.")
-    parser.add_argument("runs", nargs="+", metavar="run", help="folder of a finished run")
-    parser.add_argument("--data", required=True, help="file or data set with answers")
-    parser.add_argument("--output", type=Path, help="JSON file for scores, intervals and details")
-    parser.add_argument(
-        "--errors", type=Path, help="file for the rows answered wrongly, the surest first (one run; as in predict)"
-    )
-    parser.add_reading()
-    options, columns = parser.read(words)
-    if options.errors and len(options.runs) > 1:
-        raise RequestError("--errors writes the wrong answers of one run: name one.")
-    from nlp_transfer.data import writers
-    from nlp_transfer.data.sources import single
-    from nlp_transfer.judging import evaluate_runs, scores_file, side_by_side, write_errors
-    from nlp_transfer.report import write_json
+    from nlp_transfer import answering
 
-    if options.errors:
-        writers.check(options.errors)
-    rows = single(options.data)
-    judgements = evaluate_runs(options.runs, rows, columns, options.batch_size, options.precision)
-    if not _speaks():
-        return
-    for warning in dict.fromkeys(warning for judgement in judgements.values() for warning in judgement.warnings):
-        print(f"warning: {warning}", file=sys.stderr)
-    if len(judgements) == 1:
-        judgement = next(iter(judgements.values()))
-        _print_scores(judgement.scores, judgement.intervals, options.data)
-        if options.errors:
-            wrong = write_errors(judgement, rows, options.errors)
-            print(f"{wrong} of {len(judgement.answers)} rows are wrong: {options.errors}", file=sys.stderr)
-    else:
-        print(side_by_side(judgements, options.data))
-    if options.output:
-        write_json(options.output, scores_file(judgements, options.data))
+    answering.evaluate(words)
 
 
 def _predict(words: list[str]) -> None:
-    parser = Parser("predict", "Answer texts, or the rows of a file.")
-    parser.add_argument("run", help="folder of a finished run")
-    parser.add_argument(
-        "texts", nargs="*", help="texts to answer; where the run reads two per row, two for each answer"
-    )
-    parser.add_argument("--question", action="append", default=[], help="question about the context; may be repeated")
-    parser.add_argument("--context", help="text that holds the answers")
-    parser.add_argument("--context-file", type=Path, help="file of UTF-8 text that holds the answers")
-    parser.add_argument("--input", help="file of rows to answer, or - for standard input")
-    parser.add_argument(
-        "--output", help="file for the rows with their answers (.csv, .tsv, .jsonl, .parquet), or - for standard output"
-    )
-    parser.add_argument(
-        "--form",
-        choices=["csv", "tsv", "jsonl", "parquet"],
-        help="form of standard input and output; unset: that of the file at the other end if it is text, else csv",
-    )
-    parser.add_reading()
-    options, columns = parser.read(words)
-    if sum(map(bool, (options.texts, options.input, options.question))) != 1:
-        raise RequestError("predict takes texts, or --question, or --input FILE: exactly one of them.")
-    if bool(options.question) != (bool(options.context) != bool(options.context_file)):
-        raise RequestError("--question goes with either --context TEXT or --context-file FILE.")
-    if bool(options.input) != bool(options.output):
-        raise RequestError("--input and --output go together: rows in, rows with answers out.")
-    from nlp_transfer.predicting import predict_file
-    from nlp_transfer.runs import load_run
+    from nlp_transfer import answering
 
-    run = load_run(options.run)
-    how: Any = {"batch_size": options.batch_size, "precision": options.precision}
-    if options.input:
-        done = predict_file(run, options.input, options.output, columns, form=options.form, **how)
-        place = "standard output" if options.output == "-" else options.output
-        if _speaks():
-            print(f"{done.rows} rows written to {place} ({done.rows_per_second:,.0f} rows/s)", file=sys.stderr)
-        return
-    if options.question:
-        context = options.context or _text(options.context_file)
-        asked = [{"question": question, "context": context} for question in options.question]
-        for question, answer in zip(asked, run.predict(asked, **how), strict=True) if _speaks() else ():
-            print(question["question"], *answer.lines(), sep="\n  ")
-        return
-    width = len(run.task.asked_columns)
-    if len(options.texts) % width:
-        raise RequestError(
-            f"{len(options.texts)} texts, but this run reads {width} for each answer ({', '.join(run.task.asked_columns)})."
-        )
-    rows = [options.texts[i : i + width] for i in range(0, len(options.texts), width)]
-    answers = run.predict([tuple(row) if width > 1 else row[0] for row in rows], **how)
-    for row, answer in zip(rows, answers, strict=True) if _speaks() else ():
-        print("\t".join([*answer.words(), *row]))
-
-
-def _text(file: Path) -> str:
-    """The text of a file."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{file}: byte {error.object[error.start]:#04x} is not UTF-8. Save the file so.") from error
-
-
-def _speaks() -> bool:
-    """Whether this process is the one that prints and writes, where several do a job together."""
-    from nlp_transfer.environment import processes
-
-    return processes().is_main_process
+    answering.predict(words)
 
 
 def _export(words: list[str]) -> None:
@@ -286,13 +191,6 @@ def _dispatch(command: str, words: list[str]) -> None:
     if nul := next((word for word in words if "\0" in word), None):
         raise RequestError(f"{nul} holds a null byte, which no name of a file can.")
     COMMANDS[command](words)
-
-
-def _print_scores(scores: Mapping[str, float], intervals: Mapping[str, Sequence[float]], title: str) -> None:
-    print(f"{title}:")
-    for name, value in scores.items():
-        low, high = intervals[name]
-        print(f"  {name.replace('_', ' '):<28} {value:.4f}   95 % {low:.4f} to {high:.4f}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ def processes() -> PartialState:
     return PartialState(cpu=nothing_else)
 
 
+def speaks() -> bool:
+    """Whether this process is the one that prints and writes, where several do a job together."""
+    return processes().is_main_process
+
+
 def describe() -> dict[str, Any]:
     """Versions, device, threads and processes of this process, for reports and `doctor`."""
     state = processes()

@@ -143,6 +143,15 @@ def last_split(report: Mapping[str, Any]) -> str:
     return "test" if "test" in report["scores"] else "validation"
 
 
+def scores_lines(scores: Mapping[str, float], intervals: Mapping[str, Sequence[float]], title: str) -> str:
+    """Scores for a terminal, a line each under a title."""
+    lines = [f"{title}:"]
+    for name, value in scores.items():
+        low, high = intervals[name]
+        lines.append(f"  {name.replace('_', ' '):<28} {value:.4f}   95 % {low:.4f} to {high:.4f}")
+    return "\n".join(lines)
+
+
 def _warning(warning: Mapping[str, Any]) -> str:
     """A finding about the data, and the first rows it means."""
     rows = f" ({'; '.join(warning['rows'][:SHOWN])})" if warning["rows"] else ""
