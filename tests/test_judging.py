@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -114,7 +115,7 @@ def test_runs_that_read_the_answers_otherwise_are_refused(
         (tmp_path / name / "task.json").write_text(json.dumps(task), encoding="utf-8")
         for part in (runs / "one").iterdir():
             if part.name == "model":
-                (tmp_path / name / "model").symlink_to(part)
+                shutil.copytree(part, tmp_path / name / "model")
     (tmp_path / "stars.csv").write_text("text,label\na,1\nb,5\nc,3\nd,5\n", encoding="utf-8")
     words = [str(tmp_path / "strict"), str(tmp_path / "mild"), "--data", str(tmp_path / "stars.csv")]
     assert cli.main(["evaluate", *words]) == 2
