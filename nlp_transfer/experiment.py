@@ -16,7 +16,7 @@ from torch import nn
 from nlp_transfer import environment, report
 from nlp_transfer.backbone import Backbone
 from nlp_transfer.data.activations import Once, unchanging
-from nlp_transfer.data.batches import Features, LengthBuckets, learned
+from nlp_transfer.data.batches import Features, learned, padding, planned
 from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.data.store import Store
@@ -202,17 +202,17 @@ def _train(
         return task.score(task.decode(outputs, features["validation"].columns, validation), validation)
 
     features = {name: features[name] for name in ("train", "validation")}
+    plan = planned(learned(features["train"]), settings, recipe.seed)
     clock, frozen = time.perf_counter(), method.frozen_blocks(model)
     still = unchanging(model, frozen)
     with show.counting("frozen part", sum(map(len, features.values()))) as count:
         half, gigabytes = engine.mixed_precision == "bf16", settings.store_gigabytes
         once = Once(engine.autocast, folder.path, stop.check, count, gigabytes, half, store)
-        if frozen >= EVERY_BLOCK or settings.passes(len(features["train"])) > 1:
+        if frozen >= EVERY_BLOCK or settings.passes(plan.steps(1)) > 1:
             model, features = once.through(model, features, frozen, show.say)
     prepared_in = time.perf_counter() - clock
 
     drawn = learned(features["train"])
-    plan = LengthBuckets(drawn.lengths, settings.batch_size, settings.accumulate, recipe.seed, drawn.counts)
     groups = method.parameter_groups(model, head, settings)
 
     def begin(model: nn.Module, epoch: int) -> None:
@@ -221,6 +221,7 @@ def _train(
     loop = Loop(model, groups, plan, drawn.fetch, drawn.loss, settings, engine, begin=begin, still=still)
     recorder = Recorder(show, folder.log, engine, data.splits["train"], drawn.rows)
     fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder, prepared_in)
+    fit.history.padding = padding(plan, drawn)
     if folder.resumes:
         resumed = fit.resume()
         folder.forget_after(fit.history.step)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from nlp_transfer import Run, cli, fine_tune, load_run, samples, tasks
+from nlp_transfer import Run, cli, environment, fine_tune, load_run, samples, tasks
 from nlp_transfer.data import files
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.files import read
@@ -183,7 +183,7 @@ def test_warnings_are_printed_and_written_as_sentences(
 def test_of_several_processes_one_speaks(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_speaks", lambda: False)
+    monkeypatch.setattr(environment, "speaks", lambda: False)
     words = [
         str(runs / "one"),
         "--data",

@@ -25,7 +25,7 @@ import pytest
 from rich.console import Console
 
 from nlp_transfer import RequestError, Run, cli, fine_tune, load_run, predict_file, predicting, progress, samples
-from nlp_transfer.data import batches, streams, writers
+from nlp_transfer.data import encoding, streams, writers
 from nlp_transfer.data.files import read
 from nlp_transfer.errors import Interrupted
 
@@ -124,9 +124,9 @@ def test_every_form_into_every_other(
 
 def test_rows_of_a_stream_are_not_remembered(run: Run, tmp_path: Path, small_windows: None) -> None:
     """Encoded windows were kept in memory, up to a quarter of a GiB, though none is asked for twice."""
-    before = dict(batches._remembered)
+    before = dict(encoding._remembered)
     predict_file(run, save(tmp_path / "new.csv", texts(40)), tmp_path / "answers.csv")
-    assert batches._remembered == before
+    assert encoding._remembered == before
 
 
 def test_rows_are_read_by_length_inside_a_window_only(

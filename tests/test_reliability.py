@@ -103,6 +103,23 @@ def test_a_stopped_run_on_stored_features_ends_with_the_same_weights(
     assert resumed.scores == undisturbed.scores
 
 
+def test_a_stopped_run_in_batches_by_tokens_ends_with_the_same_weights(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """Its epochs have different numbers of steps, and its steps of rows."""
+    made = recipe(tiny_bert, batch_tokens=90, accumulate=2, epochs=2.5)
+    undisturbed = fine_tune(**made, output=tmp_path / "undisturbed")
+    assert undisturbed.report["training"]["epochs"] == pytest.approx(2.5, abs=0.1)
+    assert 0 < undisturbed.report["training"]["padding"] < 0.3
+    stop_at(31, monkeypatch)
+    with pytest.raises(Stopped, match=r"SIGTERM.*--resume"):
+        fine_tune(**made, output=tmp_path / "stopped")
+    monkeypatch.undo()
+    resumed = fine_tune(output=tmp_path / "stopped", resume=True, silent=True)
+    assert weights(resumed.folder) == weights(undisturbed.folder)
+    assert resumed.report["training"] == undisturbed.report["training"]
+
+
 @pytest.mark.parametrize("fetches", [7, 26])
 def test_a_stopped_run_in_stages_ends_with_the_same_weights(
     fetches: int, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None

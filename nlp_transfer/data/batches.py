@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,27 +17,15 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from nlp_transfer.data import identity
-from nlp_transfer.data.checks import PLACE
-from nlp_transfer.data.store import NoRoom, Store
+from nlp_transfer.data.encoding import anew, encoded
+from nlp_transfer.data.store import Store
 from nlp_transfer.long_texts import pooled
-from nlp_transfer.quiet import quiet
-from nlp_transfer.tasks import Columns, Task, column
+from nlp_transfer.tasks import Task, column
 from nlp_transfer.training.batch import Batch
+from nlp_transfer.training.settings import TrainSettings
 
 POOL = 50
 """Steps whose rows are drawn together and sorted by length: larger pads less, smaller mixes lengths more."""
-
-
-REMEMBERED = 2**28
-"""Bytes of encoded rows that are remembered: equal rows, windows of long texts above all, are not encoded again."""
-
-SMALL = 2**18
-"""Bytes of rows below which these are encoded anew in every process: it takes no longer than to look for them."""
-
-ENCODED = "rows.arrow"
-
-_remembered: dict[str, Dataset] = {}
 
 
 @dataclass(frozen=True)
@@ -68,19 +54,8 @@ class Features:
             store: where they are kept for later runs, and looked for; None: nowhere but in this process, for a while.
             again: whether these rows may be asked for again; those of a stream are not, and memory stays flat.
         """
-        if not again:
-            return cls(task, tokenizer, _encoded(rows, task, tokenizer))
-        key = _key(rows, task, tokenizer)
-        encoded = _remembered.pop(key, None)
-        if encoded is None:
-            kept = store is not None and tokenizer.is_fast and rows.data.nbytes >= SMALL
-            encoded = (
-                _from_store(store, key, rows, task, tokenizer) if store and kept else _encoded(rows, task, tokenizer)
-            )
-        _remembered[key] = encoded
-        while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
-            del _remembered[next(iter(_remembered))]
-        return cls(task, tokenizer, encoded)
+        found = encoded(rows, task, tokenizer, store) if again else anew(rows, task, tokenizer)
+        return cls(task, tokenizer, found)
 
     def fetch(self, indices: np.ndarray) -> Batch:
         """One padded batch."""
@@ -91,6 +66,11 @@ class Features:
         """Tokens of each feature (features,)."""
         ids = self.columns.with_format("arrow")[:]["input_ids"]
         return pyarrow.compute.list_value_length(ids).to_numpy().astype(np.int64)
+
+    @property
+    def longest(self) -> np.ndarray:
+        """Tokens of the longest feature learned from together: of each itself (features,)."""
+        return self.lengths
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -148,6 +128,11 @@ class WholeRows:
         """Tokens of all features of each row (rows,)."""
         return np.add.reduceat(self.features.lengths, self._starts[:-1])
 
+    @cached_property
+    def longest(self) -> np.ndarray:
+        """Tokens of the longest feature of each row (rows,)."""
+        return np.maximum.reduceat(self.features.lengths, self._starts[:-1])
+
     @property
     def rows(self) -> np.ndarray:
         """The rows themselves (rows,)."""
@@ -162,62 +147,6 @@ def learned(features: Features) -> Features | WholeRows:
     return features if features.task.windows_pooled is None else WholeRows(features)
 
 
-def _encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Path | None = None) -> Dataset:
-    """Rows encoded, in memory or in a file that is mapped into it."""
-
-    def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
-        features = task.encode(batch, tokenizer)
-        if "row" in features:
-            features["row"] = [indices[row] for row in features["row"]]
-        return features
-
-    with quiet():
-        return rows.map(
-            encode,
-            batched=True,
-            with_indices=True,
-            remove_columns=rows.column_names,
-            keep_in_memory=file is None,
-            cache_file_name=None if file is None else str(file),
-            load_from_cache_file=False,
-            new_fingerprint=f"{rows._fingerprint}-encoded",
-        )
-
-
-def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    """Rows as an earlier run encoded them, or encoded now and kept: a file of `datasets`, mapped into memory."""
-    entry = store.find(key)
-    if entry is None:
-        with store.turn(key) as mine:
-            entry = store.find(key)  # another process may have made it meanwhile
-            with store.making(key) if mine and entry is None else nullcontext(None) as making:
-                if making:
-                    started = time.perf_counter()
-                    _encoded(rows, task, tokenizer, making.path / ENCODED)
-                    try:
-                        store.make_room((making.path / ENCODED).stat().st_size)
-                        entry = making.keep(seconds=time.perf_counter() - started, rows=len(rows))
-                    except NoRoom as reason:
-                        store.say(f"encoded rows are kept for this run alone: {reason}.")
-    if entry is None:
-        return _encoded(rows, task, tokenizer)
-    return Dataset.from_file(str(entry.path / ENCODED))
-
-
-def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:
-    """What the encoding of rows depends on: their cells, the task and its code, the tokenizer and its limit."""
-    # a fast tokenizer describes itself, after the truncation and the padding of its last call
-    described = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(id(tokenizer))
-    return identity.key(
-        "encoded",
-        cells=identity.cells(rows, without=(PLACE,)),
-        task=[str(type(task)), task.to_json(), identity.code_of(type(task))],
-        tokenizer=[str(type(tokenizer)), tokenizer.model_max_length, tokenizer.model_input_names],
-        special=str(tokenizer.special_tokens_map),
-        described=described[max(described.find('"added_tokens"'), 0) :],
-    )
-
-
 @dataclass(frozen=True)
 class LengthBuckets:
     """Which features, or rows with all their features, make which step of training: a function of (seed, epoch) alone.
@@ -225,6 +154,9 @@ class LengthBuckets:
     All are shuffled, every `POOL` steps' worth of them is sorted by length and cut into steps, and the steps are
     shuffled: batches of similar lengths in random order. A step's rows are then dealt to its `accumulate` batches, or to
     more: a batch has at most `batch_size` features, or one row.
+
+    In each epoch every row is in one step, and in any of them as likely: the gradient that a step is expected to have is that
+    of a batch drawn at random.
     """
 
     lengths: np.ndarray
@@ -234,22 +166,24 @@ class LengthBuckets:
     counts: np.ndarray | None = None
     """How many features each row has; None: one each."""
 
+    by_rows = False
+    """Whether steps count by their rows, since they have different numbers."""
+
     @property
     def steps_per_epoch(self) -> int:
         """Steps in one epoch; the last rows make a smaller one."""
         return math.ceil(len(self.lengths) / (self.batch_size * self.accumulate))
 
+    def steps(self, epochs: float) -> int:
+        """Steps in so many epochs."""
+        return math.ceil(epochs * self.steps_per_epoch)
+
     def epoch(self, number: int) -> list[list[np.ndarray]]:
         """All steps of an epoch: each a list of batches, each an array of feature indices."""
         generator = np.random.default_rng([self.seed, number])
-        order = generator.permutation(len(self.lengths))
         rows_per_step = self.batch_size * self.accumulate
-        # few rows still deserve several pools, or the longest would always meet the longest
-        pool = rows_per_step * max(1, min(POOL, self.steps_per_epoch // 4))
         steps = []
-        for start in range(0, len(order), pool):
-            drawn = order[start : start + pool]
-            drawn = drawn[np.argsort(-self.lengths[drawn], kind="stable")]
+        for drawn in _pools(self.lengths, rows_per_step, self.steps_per_epoch, generator):
             steps += [drawn[i : i + rows_per_step] for i in range(0, len(drawn), rows_per_step)]
         return [self._dealt(steps[i]) for i in generator.permutation(len(steps))]
 
@@ -264,6 +198,87 @@ class LengthBuckets:
                 held = 0
             held += count
         return np.split(step, cuts)
+
+
+@dataclass(frozen=True)
+class TokenBuckets:
+    """As `LengthBuckets`, but a batch has as many rows as fit into a number of tokens, padding included, and at least one.
+
+    Batches, not steps, are cut from the sorted pools, and a step is `accumulate` of them, whatever their lengths. Rows of
+    long batches, which have few, would weigh more than others if each step were a mean of its own: the loop counts a step by its
+    rows, so that in an epoch every row weighs the same, and the mean of all steps' gradients is that of all rows.
+    """
+
+    lengths: np.ndarray
+    tokens: int
+    accumulate: int
+    seed: int
+    counts: np.ndarray
+    """How many features each row has."""
+    longest: np.ndarray
+    """Tokens of each row's longest feature."""
+
+    by_rows = True
+
+    def steps(self, epochs: float) -> int:
+        """Steps in so many epochs, of which each has its own number."""
+        whole, rest = divmod(epochs, 1)
+        steps = sum(len(self.epoch(number)) for number in range(int(whole)))
+        return steps + (math.ceil(rest * len(self.epoch(int(whole)))) if rest else 0)
+
+    def epoch(self, number: int) -> list[list[np.ndarray]]:
+        """All steps of an epoch: each a list of batches, each an array of feature indices."""
+        generator = np.random.default_rng([self.seed, number])
+        fewest = math.ceil((self.counts * self.longest).sum() / self.tokens)
+        typical = math.ceil(len(self.lengths) / fewest)
+        batches = [
+            batch
+            for drawn in _pools(self.lengths, typical, fewest, generator)
+            for batch in np.split(drawn, self._cuts(drawn))
+        ]
+        order = generator.permutation(len(batches))
+        starts = range(0, len(order), self.accumulate)
+        return [[batches[i] for i in order[start : start + self.accumulate]] for start in starts]
+
+    def _cuts(self, rows: np.ndarray) -> list[int]:
+        """Where batches begin among sorted rows, the first one's aside."""
+        features = np.concatenate([[0], np.cumsum(self.counts[rows])])
+        # of a row and all behind it: windows of a longer text may be a little shorter
+        longest = np.maximum.accumulate(self.longest[rows][::-1])[::-1]
+        cuts: list[int] = []
+        start = 0
+        while True:
+            room = features[start] + self.tokens // longest[start]
+            start = max(start + 1, int(np.searchsorted(features, room, side="right")) - 1)
+            if start >= len(rows):
+                return cuts
+            cuts.append(start)
+
+
+def planned(drawn: Features | WholeRows, settings: TrainSettings, seed: int) -> LengthBuckets | TokenBuckets:
+    """Which rows make which step, as the settings say it."""
+    if settings.batch_tokens is None:
+        return LengthBuckets(drawn.lengths, settings.batch_size, settings.accumulate, seed, drawn.counts)
+    counts = np.ones_like(drawn.lengths) if drawn.counts is None else drawn.counts
+    return TokenBuckets(drawn.lengths, settings.batch_tokens, settings.accumulate, seed, counts, drawn.longest)
+
+
+def padding(plan: LengthBuckets | TokenBuckets, drawn: Features | WholeRows) -> float:
+    """The share of the first epoch's tokens, as the model reads them, that is padding."""
+    batches = [batch for step in plan.epoch(0) for batch in step]
+    features = [len(batch) if drawn.counts is None else int(drawn.counts[batch].sum()) for batch in batches]
+    read = sum(count * int(drawn.longest[batch].max()) for count, batch in zip(features, batches, strict=True))
+    return 1 - int(drawn.lengths.sum()) / read
+
+
+def _pools(lengths: np.ndarray, rows_per_step: int, steps: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """All rows in random pools, each sorted by length."""
+    order = generator.permutation(len(lengths))
+    # few rows still deserve two pools, or the longest would always meet the longest
+    pool = rows_per_step * max(1, min(POOL, steps // 2))
+    for start in range(0, len(order), pool):
+        drawn = order[start : start + pool]
+        yield drawn[np.argsort(-lengths[drawn], kind="stable")]
 
 
 def by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

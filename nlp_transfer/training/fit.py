@@ -56,6 +56,8 @@ class History:
     best_step: int | None = None
     best_epoch: float = 0.0
     without_gain: int = 0
+    padding: float = 0.0
+    """Share of the first epoch's tokens, as the model reads them, that is padding."""
     step_seconds: list[float] = field(default_factory=list)
     """Of the steps of this process; a resumed training begins it anew."""
 
@@ -72,8 +74,9 @@ class History:
         }
 
     def summary(self) -> dict[str, Any]:
-        """How far training went, and where it was best."""
-        return {"steps": self.step, "epochs": self.epoch, "rows": self.rows, "best_epoch": self.best_epoch}
+        """How far training went, where it was best, and how much of what it read was padding."""
+        reached = {"steps": self.step, "epochs": self.epoch, "rows": self.rows}
+        return {**reached, "best_epoch": self.best_epoch, "padding": self.padding}
 
 
 @dataclass

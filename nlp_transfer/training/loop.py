@@ -35,8 +35,12 @@ class Plan(Protocol):
     """Which rows make which step. A step is a list of batches whose gradients are added up."""
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Steps in one epoch, the last one possibly smaller."""
+    def by_rows(self) -> bool:
+        """Whether a step counts by its rows, so that in an epoch all rows weigh the same; else steps weigh the same."""
+        ...
+
+    def steps(self, epochs: float) -> int:
+        """Steps in so many epochs."""
         ...
 
     def epoch(self, number: int) -> Sequence[Sequence[Indices]]:
@@ -76,7 +80,8 @@ class Loop:
     """Training of one model, step by step: `for step in Loop(...): ...`.
 
     Gradients are those of the summed loss divided by the summed weight over all batches and processes of a step, so that
-    k batches of n rows give exactly the step of one batch of k*n rows, whatever the task's loss averages over.
+    k batches of n rows give exactly the step of one batch of k*n rows, whatever the task's loss averages over. Where the plan
+    makes steps of different numbers of rows, this mean counts by them: times the step's rows, by those of a mean step.
     """
 
     model: nn.Module
@@ -91,10 +96,11 @@ class Loop:
     """Called with the plain model at the start of every epoch: which weights learn in it."""
     still: Sequence[nn.Module] = ()
     """Parts that never change: they run as in prediction, without dropout."""
+    rows_per_step: float = 0.0
+    """Rows of a mean step of this epoch, where steps count by them; else 0."""
 
     def __post_init__(self) -> None:
-        per_epoch = self.plan.steps_per_epoch
-        self.total = self.settings.max_steps or math.ceil(self.settings.epochs * per_epoch)
+        self.total = self.settings.max_steps or self.plan.steps(self.settings.epochs)
         optimizer = adamw(self.groups)
         warmup = math.ceil(self.settings.warmup * self.total)
         self.schedule = get_scheduler(self.settings.schedule, optimizer, warmup, self.total)
@@ -105,6 +111,8 @@ class Loop:
         while self.position.step < self.total:
             steps = self.plan.epoch(self.position.epoch)
             self.begin(self.accelerator.unwrap_model(self.model), self.position.epoch)
+            rows = sum(len(batch) for step in steps for batch in step) if self.plan.by_rows else 0
+            self.rows_per_step = rows / len(steps)
             while self.position.step_in_epoch < len(steps) and self.position.step < self.total:
                 yield self._step(steps)
             if self.position.step < self.total:
@@ -154,9 +162,10 @@ class Loop:
         if accelerator.num_processes > 1:
             both = torch.stack([total_loss, torch.as_tensor(total_weight, device=total_loss.device).float()])
             total_loss, total_weight = accelerator.reduce(both)
-        if isinstance(total_weight, Tensor) or total_weight != rows:
+        share = rows / self.rows_per_step if self.rows_per_step else 1.0
+        if isinstance(total_weight, Tensor) or share * rows != total_weight:
             gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
-            torch._foreach_mul_(gradients, rows / total_weight)
+            torch._foreach_mul_(gradients, share * rows / total_weight)
         norm = accelerator.clip_grad_norm_(self.trained, self.settings.clip) if self.settings.clip else None
         self.optimizer.step()
         if not accelerator.optimizer_step_was_skipped:

@@ -21,6 +21,9 @@ class TrainSettings:
     """Steps of the optimiser after which training ends, whatever `epochs` says."""
     batch_size: int = 32
     """Rows in a batch, over all processes together."""
+    batch_tokens: int | None = None
+    """Tokens in a batch, padding included, in place of `batch_size` rows: batches of short texts have many rows, those of long
+    ones few, and every row weighs the same; unset: `batch_size` rows."""
     accumulate: int = 1
     """Batches whose gradients make one step: `accumulate` batches of n rows give the step of one batch of that many times n."""
     learning_rate: float | None = None
@@ -59,6 +62,7 @@ class TrainSettings:
             "epochs",
             "max_steps",
             "batch_size",
+            "batch_tokens",
             "accumulate",
             "learning_rate",
             "clip",
@@ -82,9 +86,9 @@ class TrainSettings:
         for name in self.trackers:
             _refuse_unknown_tracker(name)
 
-    def passes(self, rows: int) -> float:
-        """How often training reads each of so many rows."""
-        return self.epochs if self.max_steps is None else self.max_steps * self.batch_size * self.accumulate / rows
+    def passes(self, steps: int) -> float:
+        """How often training reads every row, where that takes so many steps."""
+        return self.epochs if self.max_steps is None else self.max_steps / steps
 
 
 def _refuse_unknown_tracker(name: str) -> None:

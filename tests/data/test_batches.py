@@ -1,5 +1,6 @@
 """Batches: every feature once per epoch, an order that follows from seed and epoch alone, and little padding."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from nlp_transfer import tasks
 from nlp_transfer.backbone import Backbone, ModelSettings
-from nlp_transfer.data import batches
-from nlp_transfer.data.batches import Features, LengthBuckets, by_length
+from nlp_transfer.data import encoding
+from nlp_transfer.data.batches import POOL, Features, LengthBuckets, TokenBuckets, by_length, padding, planned
 from nlp_transfer.tasks.classification import Classification
+from nlp_transfer.training.settings import TrainSettings
+from tests.conftest import shared
 
 relaxed = settings(deadline=None, database=None, max_examples=100)
 
@@ -125,6 +129,154 @@ def test_few_rows_are_mixed_too():
     assert not any(longest == set(rows_of(step)) for number in range(5) for step in plan.epoch(number))
 
 
+# batches by tokens
+
+
+@st.composite
+def token_plans(draw):
+    """Rows of one feature, or of several windows of at most 64 tokens."""
+    totals = draw(st.lists(st.integers(1, 512), min_size=1, max_size=200).map(np.array))
+    windows = draw(st.booleans())
+    counts = np.ceil(totals / 64).astype(int) if windows else np.ones_like(totals)
+    longest = np.ceil(totals / counts).astype(int)
+    return TokenBuckets(
+        totals, draw(st.integers(1, 2048)), draw(st.integers(1, 4)), draw(st.integers(0, 99)), counts, longest
+    )
+
+
+def positions(plan, batch):
+    """Tokens of a batch as the model reads it, padding included."""
+    return plan.counts[batch].sum() * plan.longest[batch].max()
+
+
+@relaxed
+@given(token_plans(), st.integers(0, 9))
+def test_no_batch_has_more_tokens_than_it_may_and_none_could_be_put_to_its_neighbour(plan, number):
+    epoch = plan.epoch(number)
+    assert sorted(i for step in epoch for i in rows_of(step)) == list(range(len(plan.lengths)))
+    for step in epoch:
+        assert 1 <= len(step) <= plan.accumulate
+        assert all(positions(plan, batch) <= plan.tokens or len(batch) == 1 for batch in step)
+    assert all(len(step) == plan.accumulate for step in epoch[:-1])
+    fresh = TokenBuckets(plan.lengths.copy(), plan.tokens, plan.accumulate, plan.seed, plan.counts, plan.longest)
+    assert as_lists(fresh.epoch(number)) == as_lists(epoch)
+    if (plan.counts == 1).all():
+        # but for the last of each pool, no batch could have taken one row more
+        fewest = -(-plan.lengths.sum() // plan.tokens)
+        pools = -(-len(plan.lengths) // (-(-len(plan.lengths) // fewest) * max(1, min(POOL, fewest // 2))))
+        batches = [batch for step in epoch for batch in step]
+        roomy = [(len(batch) + 1) * plan.longest[batch].max() <= plan.tokens for batch in batches]
+        assert sum(roomy) <= pools
+
+
+@relaxed
+@given(token_plans(), st.floats(0.1, 3))
+def test_so_many_epochs_have_so_many_steps(plan, epochs):
+    whole = int(epochs)
+    steps = sum(len(plan.epoch(number)) for number in range(whole))
+    last = len(plan.epoch(whole))
+    assert steps <= plan.steps(epochs) <= steps + last
+    assert plan.steps(epochs) == steps + int(np.ceil((epochs - whole) * last))
+    assert plan.steps(whole + 1) == steps + last
+
+
+# how random the order is, and how little is padding
+
+
+def token_plan(lengths, tokens, seed=0):
+    return TokenBuckets(lengths, tokens, 1, seed, np.ones_like(lengths), lengths)
+
+
+def both_plans(lengths):
+    """Steps of 32 rows, and of as many tokens as 32 mean rows have."""
+    return LengthBuckets(lengths, 32, 1, 0), token_plan(lengths, int(32 * lengths.mean()))
+
+
+def meeting_again(first, second, rows):
+    """Of the pairs of rows that meet in a step of one epoch, the share that meet in a step of another."""
+    step_of = np.empty(rows, dtype=int)
+    for number, step in enumerate(second):
+        step_of[rows_of(step)] = number
+    again = pairs = 0
+    for step in first:
+        counts = np.bincount(step_of[rows_of(step)])
+        again += (counts * (counts - 1)).sum()
+        pairs += len(rows_of(step)) * (len(rows_of(step)) - 1)
+    return again / pairs
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_step_says_nothing_about_the_length_of_the_next(kind):
+    lengths = skewed_lengths(20_000)
+    plan = both_plans(lengths)[kind]
+    for number in range(3):
+        means = np.log([lengths[rows_of(step)].mean() for step in plan.epoch(number)])
+        # of so many independent steps the correlation of neighbours lies within two deviations 19 times of 20
+        for lag in (1, 2, 10):
+            assert abs(np.corrcoef(means[:-lag], means[lag:])[0, 1]) < 3.5 / np.sqrt(len(means))
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_labels_mix_in_a_step_as_in_a_random_one(kind):
+    lengths = skewed_lengths(20_000)
+    labels = np.random.default_rng(5).random(len(lengths)) < 0.3
+    plan = both_plans(lengths)[kind]
+    spread = []
+    for step in plan.epoch(0):
+        rows = rows_of(step)
+        spread.append((labels[rows].sum() - 0.3 * len(rows)) ** 2 / (0.3 * 0.7 * len(rows)))
+    # a sum of squares of standardised counts: 1 on average
+    assert abs(np.mean(spread) - 1) < 4 * np.sqrt(2 / len(spread))
+
+
+@pytest.mark.parametrize(("rows", "most"), [(20_000, 0.05), (1_300, 0.45)])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_few_pairs_of_rows_meet_in_every_epoch(kind, rows, most):
+    # had length alone decided, all of them would
+    plan = both_plans(skewed_lengths(rows))[kind]
+    assert meeting_again(plan.epoch(0), plan.epoch(1), rows) < most
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_the_expected_gradient_is_that_of_all_rows(kind):
+    """Of a model whose gradient depends on the length alone, which is what batches of similar lengths could bias."""
+    lengths = skewed_lengths(19_968)
+    plan = both_plans(lengths)[kind]
+    gradients = 1 / lengths
+    epoch = plan.epoch(0)
+    means = np.array([gradients[rows_of(step)].mean() for step in epoch])
+    shares = np.array([len(rows_of(step)) for step in epoch]) * len(epoch) / len(lengths) if plan.by_rows else 1.0
+    assert np.mean(shares * means) == pytest.approx(gradients.mean())
+    if plan.by_rows:  # without counting by rows long texts would weigh several times as much
+        assert np.mean(means) < 0.7 * gradients.mean()
+    # and no moment of an epoch, nor the first step of it, prefers a length
+    first = np.array([gradients[rows_of(plan.epoch(number)[0])].mean() for number in range(60)])
+    assert abs(first.mean() - means.mean()) < 4 * means.std() / np.sqrt(len(first))
+
+
+REAL = {
+    "sst2": ("sentiment", 128, 6_000, 1024),
+    "amazon_books": ("sentiment", 256, None, 4096),
+    "squad_wiki": ("qa", 384, 1_500, 4096),
+}
+"""Task, limit of tokens, rows, and tokens of a batch."""
+
+
+@pytest.mark.parametrize("name", ["sst2", "amazon_books", pytest.param("squad_wiki", marks=pytest.mark.slow)])
+def test_less_than_a_twentieth_of_what_real_rows_are_read_as_is_padding(name, tiny_bert):
+    kind, limit, most, tokens = REAL[name]
+    lines = shared(f"data/{name}/train.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = Dataset.from_list([json.loads(line) for line in lines[:most]])
+    task = tasks.find(kind)()
+    features = Features.of(rows, task.fit(rows), Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(limit))
+    for asked in (TrainSettings(batch_size=32), TrainSettings(batch_tokens=tokens)):
+        plan = planned(features, asked, seed=0)
+        share = padding(plan, features)
+        batches = [batch for step in plan.epoch(0) for batch in step]
+        assert share == pytest.approx(padding_share(batches, features.lengths))
+        assert 0 < share < 0.05
+
+
 @relaxed
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=100), st.integers(1, 40))
 def test_by_length_gives_every_feature_once_longest_first(lengths, batch_size):
@@ -199,7 +351,7 @@ def test_equal_rows_are_encoded_once(tiny_bert: Path, monkeypatch: pytest.Monkey
     assert calls == [3] * 4
     encoded()
     assert calls == [3] * 4
-    monkeypatch.setattr(batches, "REMEMBERED", 0)
+    monkeypatch.setattr(encoding, "REMEMBERED", 0)
     encoded()
     encoded()
     assert calls == [3] * 5

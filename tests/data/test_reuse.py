@@ -16,7 +16,7 @@ from transformers import set_seed
 
 from nlp_transfer import fine_tune, methods, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
-from nlp_transfer.data import activations, batches, identity, store, vectors
+from nlp_transfer.data import activations, encoding, identity, store, vectors
 from nlp_transfer.data.activations import Once, StoredFeatures
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.settings import DataSettings
@@ -234,7 +234,7 @@ def test_rows_are_encoded_once_for_all_processes_and_anew_for_any_change(
             return super().encode(rows, tokenizer)
 
     def encoded(text: str = "a text", length: int = 16, token: str | None = None, **settings: Any) -> Dataset:
-        batches._remembered.clear()  # as in a process that has just begun
+        encoding._remembered.clear()  # as in a process that has just begun
         tokenizer = Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(length)
         if token:
             tokenizer.add_tokens([token])
@@ -242,7 +242,7 @@ def test_rows_are_encoded_once_for_all_processes_and_anew_for_any_change(
         task = Counting(classes=("a", "b"), **settings)
         return Features.of(rows, task, tokenizer, Store(tmp_path)).columns
 
-    monkeypatch.setattr(batches, "SMALL", 0)
+    monkeypatch.setattr(encoding, "SMALL", 0)
     first = encoded()
     again = encoded()
     assert calls == [4]
@@ -284,11 +284,11 @@ def test_runs_share_what_they_have_in_common_and_are_the_same_as_without(
     given = {"model": str(tiny_bert), "task": "classification", "method": {"name": "freeze", "lowest": 1}}
     given |= {"data": {"source": str(samples.path("classification")), "limit": 40}}
     given |= {"train": {"epochs": 2, "precision": "fp32"}}
-    monkeypatch.setattr(batches, "SMALL", 0)
+    monkeypatch.setattr(encoding, "SMALL", 0)
     weights, said = {}, {}
     for name, folder in (("off", "off"), ("first", str(tmp_path / "cache")), ("second", str(tmp_path / "cache"))):
         monkeypatch.setenv(FOLDER, folder)
-        batches._remembered.clear()
+        encoding._remembered.clear()
         run = fine_tune(**given, output=tmp_path / name)
         weights[name] = (run.artefact / "model.safetensors").read_bytes()
         said[name] = capsys.readouterr().err

@@ -37,9 +37,10 @@ class InOrder:
     batch_size: int
     accumulate: int = 1
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-self.rows // (self.batch_size * self.accumulate))
+    by_rows = False
+
+    def steps(self, epochs: float) -> int:
+        return round(epochs * -(-self.rows // (self.batch_size * self.accumulate)))
 
     def epoch(self, number: int) -> list[list[np.ndarray]]:
         batches = [np.arange(i, min(i + self.batch_size, self.rows)) for i in range(0, self.rows, self.batch_size)]
@@ -120,6 +121,56 @@ def test_k_batches_of_n_make_the_step_of_one_batch(tiny: Path, class_weights: st
     torch.testing.assert_close(parts, whole, atol=5e-5, rtol=0)
     without = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
     assert (whole - without).abs().max() > 1e-2
+
+
+@dataclass(frozen=True)
+class Unequal:
+    """Steps of very different numbers of rows, counted by these or not."""
+
+    rows: int
+    by_rows: bool = True
+
+    def steps(self, epochs: float) -> int:
+        return round(epochs * len(self.epoch(0)))
+
+    def epoch(self, number: int) -> list[list[np.ndarray]]:
+        batches = np.split(np.arange(self.rows), [1, 3, 11, 40, self.rows - 5])
+        return [[batches[0], batches[3]], *([batch] for batch in (batches[1], batches[2], batches[4], batches[5]))]
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_where_steps_count_by_their_rows_their_mean_gradient_is_that_of_all_rows(
+    tiny_bert: Path, by_rows: bool
+) -> None:
+    model, features = prepared(tiny_bert)
+    plan = Unequal(len(features), by_rows)
+    found = [gradients for gradients, _ in gradients_of(model, features, plan, steps=plan.steps(1))]
+    ((all_rows, _),) = gradients_of(model, features, InOrder(len(features), len(features)), steps=1)
+    error = (torch.stack(found).mean(0) - all_rows).norm() / all_rows.norm()
+    assert error < 1e-4 if by_rows else error > 0.05
+
+
+def test_where_steps_count_by_their_rows_the_loss_is_still_a_mean(tiny_bert: Path) -> None:
+    model, features = prepared(tiny_bert)
+    settings = TrainSettings(max_steps=1)
+    found = [losses(model, features, Unequal(len(features), by_rows), settings)[0] for by_rows in (True, False)]
+    assert found[0] == found[1]
+
+
+def gradients_of(
+    model: torch.nn.Module, features: Features, plan: object, steps: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """All gradients as the optimiser sees them at each step, and the norm that the step tells; no weight moves."""
+    model = copy.deepcopy(model)
+    settings = TrainSettings(max_steps=steps, learning_rate=1e-12, clip=1e9, weight_decay=0.0)
+    groups = Full().parameter_groups(model, (), settings)
+    loop = Loop(model, groups, plan, features.fetch, features.task.loss, settings, accelerator("fp32"))
+    seen: list[torch.Tensor] = []
+    loop.optimizer.optimizer.register_step_pre_hook(
+        lambda *_: seen.append(torch.cat([parameter.grad.flatten().clone() for parameter in model.parameters()]))
+    )
+    norms = [step.gradient_norm for step in loop]
+    return list(zip(seen, norms, strict=True))
 
 
 def first_gradients(model: torch.nn.Module, features: Features, plan: InOrder) -> tuple[torch.Tensor, torch.Tensor]:

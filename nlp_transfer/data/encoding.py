@@ -1,0 +1,98 @@
+"""Encoded rows: rows as a task gives them to a model, remembered in a process and kept for later ones."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from nlp_transfer.data import identity
+from nlp_transfer.data.checks import PLACE
+from nlp_transfer.data.store import NoRoom, Store
+from nlp_transfer.quiet import quiet
+from nlp_transfer.tasks import Columns, Task
+
+REMEMBERED = 2**28
+"""Bytes of encoded rows that are remembered: equal rows, windows of long texts above all, are not encoded again."""
+
+SMALL = 2**18
+"""Bytes of rows below which these are encoded anew in every process: it takes no longer than to look for them."""
+
+ENCODED = "rows.arrow"
+
+_remembered: dict[str, Dataset] = {}
+
+
+def encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store: Store | None) -> Dataset:
+    """Rows encoded by the tokenizer's batch API, as `Features.of`; those of a while ago, or of an earlier run, where equal."""
+    key = _key(rows, task, tokenizer)
+    found = _remembered.pop(key, None)
+    if found is None:
+        large = rows.data.nbytes * len(rows) >= SMALL * max(1, rows.data.num_rows)
+        # only a fast tokenizer can tell what it depends on
+        known = large and tokenizer.is_fast and identity.code_of(type(task))
+        found = _from_store(store, key, rows, task, tokenizer) if store and known else anew(rows, task, tokenizer)
+    _remembered[key] = found
+    while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
+        del _remembered[next(iter(_remembered))]
+    return found
+
+
+def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Path | None = None) -> Dataset:
+    """Rows encoded, in memory or in a file that is mapped into it."""
+
+    def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
+        features = task.encode(batch, tokenizer)
+        if "row" in features:
+            features["row"] = [indices[row] for row in features["row"]]
+        return features
+
+    with quiet():
+        return rows.map(
+            encode,
+            batched=True,
+            with_indices=True,
+            remove_columns=rows.column_names,
+            keep_in_memory=file is None,
+            cache_file_name=None if file is None else str(file),
+            load_from_cache_file=False,
+            new_fingerprint=f"{rows._fingerprint}-encoded",
+        )
+
+
+def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Rows as an earlier run encoded them, or encoded now and kept: a file of `datasets`, mapped into memory."""
+    entry = store.find(key)
+    if entry is None:
+        with store.turn(key) as mine:
+            entry = store.find(key)  # another process may have made it meanwhile
+            with store.making(key) if mine and entry is None else nullcontext(None) as making:
+                if making:
+                    started = time.perf_counter()
+                    anew(rows, task, tokenizer, making.path / ENCODED)
+                    try:
+                        store.make_room((making.path / ENCODED).stat().st_size)
+                        entry = making.keep(seconds=time.perf_counter() - started, rows=len(rows))
+                    except NoRoom as reason:
+                        store.say(f"encoded rows are kept for this run alone: {reason}.")
+    if entry is None:
+        return anew(rows, task, tokenizer)
+    return Dataset.from_file(str(entry.path / ENCODED))
+
+
+def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the encoding of rows depends on: their cells, the task and its code, the tokenizer and its limit."""
+    # a fast tokenizer describes itself, after the truncation and the padding of its last call
+    described = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(id(tokenizer))
+    return identity.key(
+        "encoded",
+        cells=identity.cells(rows, without=(PLACE,)),
+        task=[str(type(task)), task.to_json(), identity.code_of(type(task))],
+        tokenizer=[str(type(tokenizer)), tokenizer.model_max_length, tokenizer.model_input_names],
+        special=str(tokenizer.special_tokens_map),
+        described=described[max(described.find('"added_tokens"'), 0) :],
+    )
