@@ -18,6 +18,9 @@ from rich.console import Console
 from nlp_transfer.environment import peak_memory
 from nlp_transfer.errors import RequestError
 
+# what an earlier run has kept would make a later one look faster than it is
+os.environ["NLP_TRANSFER_CACHE"] = "off"
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 SHARED = HERE.parent.parent / "shared"

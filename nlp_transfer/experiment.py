@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,19 @@ from torch import nn
 from nlp_transfer import environment, report
 from nlp_transfer.backbone import Backbone
 from nlp_transfer.data.activations import Once, unchanging
-from nlp_transfer.data.batches import Features, learned, padding, planned
+from nlp_transfer.data.batches import Features, LengthBuckets, learned, padding, planned
 from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.data.store import Store
 from nlp_transfer.errors import Diverged, Interrupted, Stopped
 from nlp_transfer.evaluation.outputs import outputs_of
-from nlp_transfer.folder import RunFolder, next_free, refuse_another, status_of
+from nlp_transfer.folder import RunFolder, next_free, refuse_another, settled_before, status_of
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.progress import Recorder, Show
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Judgement, Run, load_run, predictions
+from nlp_transfer.training.capacity import Capacity
 from nlp_transfer.training.checkpoints import Checkpoints
 from nlp_transfer.training.fit import Fit, History
 from nlp_transfer.training.loop import Loop
@@ -69,6 +71,8 @@ def fine_tune(
     state = environment.processes()
     recipe = recipe.resolved(backbone, state.device)
     path = Path(output) if output else next_free(f"{recipe.task.name}-{recipe.method.name}")
+    if resume:
+        recipe = settled_before(path, recipe)
     if resume and status_of(path) == "finished":
         refuse_another(path, recipe)
         return load_run(path)
@@ -115,7 +119,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     checkpoints = Checkpoints(
         folder.path / "checkpoints", folder.writes, recipe.train.checkpoint_every, data.fingerprint
     )
-    history = _train(recipe, data, model, loaded.head, features, checkpoints, store, folder, show, stop)
+    recipe, history = _train(recipe, data, model, loaded.head, features, checkpoints, store, folder, show, stop)
 
     artefact = folder.save(model, tokenizer)
     PartialState().wait_for_everyone()
@@ -176,8 +180,11 @@ def _train(
     folder: RunFolder,
     show: Show,
     stop: StopSignals,
-) -> History:
-    """Compute once what never changes, train the rest, evaluate after every epoch, and leave the best weights."""
+) -> tuple[Recipe, History]:
+    """Compute once what never changes, train the rest, evaluate after every epoch, and leave the best weights.
+
+    Gives the recipe too, in which it then stands how many rows fit into a batch.
+    """
     settings, task = recipe.train, data.task
     method = recipe.method
     engine = accelerator(
@@ -193,7 +200,7 @@ def _train(
     def evaluate(prepared: nn.Module) -> dict[str, float]:
         # not as it is wrapped for several processes, which would wait for each other in batches that only one of them has
         alone = engine.unwrap_model(prepared)
-        outputs = outputs_of(alone, features["validation"], settings.batch_size, engine.autocast(), stop.check)
+        outputs = outputs_of(alone, features["validation"], settings.rows_at_once, engine.autocast(), stop.check)
         if np.isnan(outputs).any():
             raise Diverged(
                 "the model's outputs for the validation rows are no numbers any more, though the loss was one until the last "
@@ -214,6 +221,13 @@ def _train(
 
     drawn = learned(features["train"])
     groups = method.parameter_groups(model, head, settings)
+    if settings.batch_size == "auto" and isinstance(plan, LengthBuckets):
+        settings = Capacity(model, groups, plan.heaviest, drawn.fetch, drawn.loss, engine, still).settle(settings)
+        show.say(
+            f"batches of {settings.batch_size} rows fit; {settings.accumulate} make a step of {settings.rows_per_step}."
+        )
+        recipe, plan = replace(recipe, train=settings), planned(drawn, settings, recipe.seed)
+        folder.settle(recipe)
 
     def begin(model: nn.Module, epoch: int) -> None:
         method.unfreeze(model, head, epoch)
@@ -232,4 +246,4 @@ def _train(
         history = fit.run()
     for tracker in engine.trackers:
         tracker.finish()  # `end_training` would also part the processes, which still judge together
-    return history
+    return recipe, history

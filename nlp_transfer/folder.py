@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -110,6 +111,14 @@ class RunFolder:
                 with contextlib.suppress(OSError):  # not empty: others have written there
                     folder.rmdir()
 
+    def settle(self, recipe: Recipe) -> None:
+        """Write the recipe anew, in which something is settled that only the work itself could tell."""
+        self.recipe = recipe.to_yaml()
+        if self.writes:
+            half = self.path / ".recipe.yaml.part"
+            half.write_text(self.recipe, encoding="utf-8")
+            half.replace(self.path / "recipe.yaml")
+
     def log(self, line: Mapping[str, Any]) -> None:
         """Add one line to log.jsonl."""
         if self.writes:
@@ -191,6 +200,16 @@ def status_of(path: Path) -> str | None:
         return str(json.loads((path / "report.json").read_text(encoding="utf-8")).get("status", "damaged"))
     except (OSError, ValueError):
         return "unfinished" if (path / "recipe.yaml").is_file() else None
+
+
+def settled_before(path: Path, recipe: Recipe) -> Recipe:
+    """A recipe with the batch size that the run in a folder found, where it leaves that open and the steps are the same."""
+    if recipe.train.batch_size != "auto" or not (path / "recipe.yaml").is_file():
+        return recipe
+    there = Recipe.read(path / "recipe.yaml").train
+    if there.rows_per_step != recipe.train.rows_per_step:
+        return recipe
+    return replace(recipe, train=replace(recipe.train, batch_size=there.batch_size, accumulate=there.accumulate))
 
 
 def refuse_another(path: Path, recipe: Recipe) -> None:

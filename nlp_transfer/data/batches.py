@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
@@ -187,6 +187,14 @@ class LengthBuckets:
             steps += [drawn[i : i + rows_per_step] for i in range(0, len(drawn), rows_per_step)]
         return [self._dealt(steps[i]) for i in generator.permutation(len(steps))]
 
+    def heaviest(self, batch_size: int) -> np.ndarray:
+        """Of batches of so many rows the one that takes most memory: that of the longest."""
+        longest = np.argsort(-self.lengths, kind="stable")
+        if self.counts is None:
+            return longest[:batch_size]
+        batches = replace(self, batch_size=batch_size)._dealt(longest)
+        return max(batches, key=lambda batch: self.lengths[batch].sum())
+
     def _dealt(self, step: np.ndarray) -> list[np.ndarray]:
         """A step's rows in batches."""
         if self.counts is None:
@@ -258,7 +266,8 @@ class TokenBuckets:
 def planned(drawn: Features | WholeRows, settings: TrainSettings, seed: int) -> LengthBuckets | TokenBuckets:
     """Which rows make which step, as the settings say it."""
     if settings.batch_tokens is None:
-        return LengthBuckets(drawn.lengths, settings.batch_size, settings.accumulate, seed, drawn.counts)
+        accumulate = settings.rows_per_step // settings.rows_at_once
+        return LengthBuckets(drawn.lengths, settings.rows_at_once, accumulate, seed, drawn.counts)
     counts = np.ones_like(drawn.lengths) if drawn.counts is None else drawn.counts
     return TokenBuckets(drawn.lengths, settings.batch_tokens, settings.accumulate, seed, counts, drawn.longest)
 

@@ -10,6 +10,9 @@ from nlp_transfer.errors import RequestError, did_you_mean
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
+STEP = 32
+"""Rows of a step, times `accumulate`, where `batch_size` is `auto`: what fits must not decide what is learned."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -19,8 +22,8 @@ class TrainSettings:
     """Passes over the training rows; a part of one is allowed."""
     max_steps: int | None = None
     """Steps of the optimiser after which training ends, whatever `epochs` says."""
-    batch_size: int = 32
-    """Rows in a batch, over all processes together."""
+    batch_size: int | Literal["auto"] = 32
+    """Rows in a batch, over all processes together; `auto`: as many as fit, in steps of 32 times `accumulate` rows."""
     batch_tokens: int | None = None
     """Tokens in a batch, padding included, in place of `batch_size` rows: batches of short texts have many rows, those of long
     ones few, and every row weighs the same; unset: `batch_size` rows."""
@@ -72,10 +75,15 @@ class TrainSettings:
         )
         for name in positive:
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
+            if value not in (None, "auto") and not 0 < value < float("inf"):
                 raise RequestError(f"train.{name} is {value}: expected a number above 0.")
-            if value is not None and value >= 2**31:
+            if value not in (None, "auto") and value >= 2**31:
                 raise RequestError(f"train.{name} is {value:g}: expected a number below 2**31.")
+        if self.batch_size == "auto" and self.batch_tokens is not None:
+            raise RequestError(
+                f"train.batch_size is auto and train.batch_tokens {self.batch_tokens}: both say how much a batch holds. Leave "
+                "one of them out."
+            )
         for name in ("warmup", "dropout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
@@ -85,6 +93,16 @@ class TrainSettings:
                 raise RequestError(f"train.{name} is {getattr(self, name)}: expected 0 or more.")
         for name in self.trackers:
             _refuse_unknown_tracker(name)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of a step, where these are counted."""
+        return (STEP if self.batch_size == "auto" else self.batch_size) * self.accumulate
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of a batch; of a whole step, where it has still to be found out how many fit."""
+        return self.rows_per_step if self.batch_size == "auto" else self.batch_size
 
     def passes(self, steps: int) -> float:
         """How often training reads every row, where that takes so many steps."""
