@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 WHOLE := $(VENV)/installed-whole
 
-.PHONY: install demo test test-all check format clean
+AUDIT := $(VENV)/audit
+
+.PHONY: install demo test test-all check format audit sbom clean
 
 install: $(INSTALLED)
 
@@ -36,6 +38,21 @@ check: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# in an environment of their own: what looks at the versions shall not choose them
+$(AUDIT)/installed:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet 'pip-audit==2.10.1' 'cyclonedx-bom==7.5.0'
+	touch $(AUDIT)/installed
+
+# strict: a package that the database does not know is a failure, not a success
+audit: $(AUDIT)/installed
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt
+
+sbom: $(AUDIT)/installed
+	mkdir -p build
+	$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library --output-reproducible \
+		--output-format JSON --output-file build/sbom.json constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Comparison", "Recipe", "RequestError", "Run", "compare", "fine_tune", "load_run", "predict_file"]
+
+# nobody is told what is done here; who wants to tell sets these
+for _name in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 _HOMES = {
     "Comparison": "nlp_transfer.comparison",

@@ -16,6 +16,13 @@ from accelerate.utils import parse_flag_from_env
 PACKAGES = ("nlp-transfer", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors")
 
 
+def homely(path: object) -> str:
+    """A path for messages and reports: the home folder is `~`, since its name is whose it is. Every reader of ours expands it."""
+    text, home = str(path), os.path.expanduser("~")
+    inside = len(home) > 1 and (text == home or text.startswith(home.rstrip("/") + "/"))
+    return f"~{text[len(home.rstrip('/')) :]}" if inside else text
+
+
 def processes() -> PartialState:
     """Accelerate's view of the processes that run together, joined if they were not yet."""
     # Accelerate joins processes on CPUs only when it is told that there is nothing else

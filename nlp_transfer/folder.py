@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -101,7 +102,7 @@ class RunFolder:
             with contextlib.suppress(OSError):  # a full disk is why we are here
                 write_json(
                     self.path / "report.json",
-                    {"schema": SCHEMA, "status": status, "message": f"{kind.__name__}: {error}"},
+                    {"schema": SCHEMA, "status": status, "message": _said(kind, error)},
                 )
         shutil.rmtree(self.path / REPLACED, ignore_errors=True)
         self.lock.release()
@@ -172,6 +173,11 @@ class RunFolder:
         if self.writes:
             (self.path / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
             write_json(self.path / "report.json", {"schema": SCHEMA, "status": "finished", **report})
+
+
+def _said(kind: type[BaseException], error: BaseException) -> str:
+    """How a run ended, without the name of whose machine it was."""
+    return f"{kind.__name__}: {error}".replace(os.path.expanduser("~") + os.sep, f"~{os.sep}")
 
 
 LOCK = ".lock"

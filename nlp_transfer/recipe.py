@@ -19,6 +19,7 @@ from nlp_transfer import members, methods, tasks
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import described
+from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError, did_you_mean, listing
 from nlp_transfer.flags import Values, flags, merge, read_yaml, sections, words
 from nlp_transfer.heads import HeadSettings, settled
@@ -142,7 +143,7 @@ class Recipe:
         for name in ("source", "validation", "test"):
             data[name] = None if data[name] is None else described(data[name])
         return {
-            "model": dataclasses.asdict(self.model),
+            "model": {**dataclasses.asdict(self.model), "name": homely(self.model.name)},
             "task": {"name": self.task.name, **_plain(self.task.settings())},
             "method": {"name": self.method.name, **_plain(dataclasses.asdict(self.method))},
             "data": data,

@@ -418,6 +418,14 @@ REFUSED = [
     ),
     data("stars_below_one", "sentiment", "rows.csv", STARS + "z,-3\n", "rows.csv", "-3"),
     data(
+        "half_a_character_for_a_name_inside",
+        "multi_label",
+        "rows.jsonl",
+        LABELS + '{"text":"x","labels":{"\\ud83d":1}}',
+        "line 17",
+        "surrogate",
+    ),
+    data(
         "half_a_character_among_labels",
         "multi_label",
         "rows.jsonl",

@@ -229,7 +229,7 @@ def _remembering(task: Task, name: str) -> Callable[[Any], str | None]:
 def _fault(cell: Any) -> str | None:
     """What no file of ours can hold, whatever the task."""
     if isinstance(cell, list | dict):
-        inside = cell.values() if isinstance(cell, dict) else cell
+        inside = [*cell, *cell.values()] if isinstance(cell, dict) else cell
         return next((fault for inner in inside if (fault := _fault(inner))), None)
     if isinstance(cell, str):
         try:

@@ -12,6 +12,7 @@ from nlp_transfer.data import parquet
 from nlp_transfer.data.conll import CONLL
 from nlp_transfer.data.decoding import opened
 from nlp_transfer.data.records import records
+from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError, listing
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", *CONLL)
@@ -68,7 +69,8 @@ def read(path: Path) -> Table:
     kind = known_form(path)
     try:
         with opened(path) as (content, _):
-            table = _parquet(str(path), content.read()) if kind == ".parquet" else _texts(str(path), kind, content)
+            origin = homely(path)
+            table = _parquet(origin, content.read()) if kind == ".parquet" else _texts(origin, kind, content)
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not table.places:

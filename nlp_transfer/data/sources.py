@@ -12,6 +12,7 @@ import datasets
 from nlp_transfer.data import files
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError, listing
 
 SPLIT_NAMES = {
@@ -58,7 +59,7 @@ def single(source: Any, flag: str = "data") -> Table:
 
 def described(source: Any) -> str:
     """What a source is called in messages and recipes."""
-    return str(source) if isinstance(source, str | Path) else "(in memory)"
+    return homely(source) if isinstance(source, str | Path) else "(in memory)"
 
 
 def open_source(source: Any, subset: str | None = None, revision: str | None = None) -> dict[str, Table]:

@@ -19,6 +19,7 @@ from nlp_transfer.data import files, parquet
 from nlp_transfer.data.decoding import opened
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.records import Record, records
+from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError
 
 STANDARD = "-"
@@ -92,7 +93,7 @@ def stream(source: Path | str, kind: str) -> Iterator[Stream]:
             size = max(os.fstat(file.fileno()).st_size, 1)
         except OSError as error:
             raise RequestError(f"{path} cannot be read: {error.strerror or error}.") from error
-        yield stack.enter_context(_read_from(str(path), kind, content, lambda: min(file.tell() / size, 1.0)))
+        yield stack.enter_context(_read_from(homely(path), kind, content, lambda: min(file.tell() / size, 1.0)))
 
 
 @contextmanager
