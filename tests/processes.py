@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,28 @@ def start(words: Sequence[str], printed: Path, slow: str | None = None) -> BaseP
     return process
 
 
+def start_together(
+    commands: Sequence[Sequence[str]], printed: Path, count: int, slow: str | None = None, seconds: int = 120
+) -> list[BaseProcess]:
+    """Start so many processes that run each of some commands together, as a launcher would; each prints into its own file.
+
+    `seconds`: how long they wait for one that does not answer.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = []
+    for rank in range(count):
+        own = {**common, "RANK": rank, "LOCAL_RANK": rank, "ACCELERATE_USE_CPU": 1, "NLP_TRANSFER_TIMEOUT": seconds}
+        variables = {name: str(value) for name, value in own.items()}
+        file = printed.with_suffix(f".{rank}")
+        process = CONTEXT.Process(target=_commands, args=([list(words) for words in commands], file, slow, variables))
+        process.start()
+        started.append(process)
+    return started
+
+
 def wait_for(condition: Callable[[], bool], process: BaseProcess, seconds: float = 120) -> bool:
     """Wait until something is so; false if the process ends before."""
     end = time.monotonic() + seconds
@@ -35,10 +58,15 @@ def wait_for(condition: Callable[[], bool], process: BaseProcess, seconds: float
 
 
 def _command(words: list[str], printed: Path, slow: str | None) -> None:
+    _commands([words], printed, slow, {})
+
+
+def _commands(commands: list[list[str]], printed: Path, slow: str | None, variables: dict[str, str]) -> None:
     import torch
 
     from nlp_transfer import cli
 
+    os.environ |= variables
     torch.set_num_threads(1)
     if slow:
         _slow_down(slow, printed.with_suffix(".reached"))
@@ -47,7 +75,7 @@ def _command(words: list[str], printed: Path, slow: str | None) -> None:
         contextlib.redirect_stderr(file),
         contextlib.redirect_stdout(file),
     ):
-        status = cli.main(words)
+        status = next((status for words in commands if (status := cli.main(words))), 0)
         file.flush()
     sys.stdout.flush()
     os._exit(status)

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
     ("cli",),
-    ("demo", "catalogue"),
+    ("demo", "catalogue", "launching"),
     ("comparison",),
     ("exporting",),
     ("experiment", "predicting", "judging"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 from nlp_transfer.data.batches import Features, by_length
 from nlp_transfer.environment import processes
 from nlp_transfer.long_texts import pooled_by_row
+from nlp_transfer.training.sharding import drop_gathered, is_sharded
 
 
 def outputs_of(
@@ -32,17 +34,22 @@ def outputs_of(
     state = processes()
     rank, count = state.process_index, state.num_processes
     model.eval()
-    batches = by_length(features.lengths, batch_size)[rank::count]
+    every = by_length(features.lengths, batch_size)
+    batches = every[rank::count]
+    # a sharded model gathers its weights in every batch, so that all processes must have equally many
+    more = every[:1] * (math.ceil(len(every) / count) - len(batches))
     kept = []
-    with torch.inference_mode(), autocast or nullcontext():
-        for indices in batches:
+    # what inference mode leaves in a sharded model's memory cannot be trained with
+    with torch.no_grad() if is_sharded(model) else torch.inference_mode(), autocast or nullcontext():
+        for indices in batches + more:
             if count == 1:
                 each_batch()
             batch = features.fetch(indices).to(state.device)
             # a copy: a view would hold on to all that it was taken from
             kept.append(features.task.keep(model(**batch.inputs), batch).cpu().numpy().copy())
+    drop_gathered(model)
     if count > 1:
-        shares = gather_object(list(zip(batches, kept, strict=True)))
+        shares = gather_object(list(zip(batches, kept, strict=False)))
         batches, kept = [share[0] for share in shares], [share[1] for share in shares]
     outputs, order = np.concatenate(kept), np.argsort(np.concatenate(batches))
     counts, pooling = features.task.kept(features.columns), features.task.windows_pooled
