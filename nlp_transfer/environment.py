@@ -23,6 +23,12 @@ PACKAGES = ("nlp-transfer", "torch", "transformers", "peft", "accelerate", "data
 TIMEOUT = "NLP_TRANSFER_TIMEOUT"
 """The variable that says how many seconds processes wait for one that does not answer."""
 
+LAUNCHED = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
+    *("ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
+)
+"""The variables by which a launcher tells a process of the others."""
+
 SECONDS = 600
 """Where it is unset: longer than one process may take to write what the others wait for."""
 
@@ -36,6 +42,28 @@ def processes() -> PartialState:
     # Accelerate joins processes on CPUs only when it is told that there is nothing else
     nothing_else = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
     return PartialState(cpu=nothing_else, timeout=timedelta(seconds=timeout()))
+
+
+def lead() -> int:
+    """Leave the group of processes that a launcher started, as its first; gives how many it started on this machine.
+
+    For work that several processes do side by side, not together.
+
+    Raises:
+        SystemExit: with status 0, in every process but the first.
+        RequestError: where the processes have been joined already.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 1
+    if torch.distributed.is_initialized():
+        raise RequestError("compare starts its own processes: call it before anything joins those of the launcher.")
+    if int(os.environ["RANK"]):
+        raise SystemExit(0)
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    for name in list(os.environ):
+        if name in LAUNCHED or name.startswith("TORCHELASTIC_"):
+            del os.environ[name]
+    return started
 
 
 def timeout() -> float:

@@ -111,8 +111,11 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     for sentence in (*data.notes, *(f"warning: {warning}" for warning in data.warnings)):
         show.say(sentence)
 
+    def load_model() -> LoadedModel:
+        return load_with_head(backbone, *data.task.head(), recipe.head.pooling, recipe.train.dropout)
+
     set_seed(recipe.seed)
-    loaded = load_with_head(backbone, *data.task.head(), recipe.head.pooling, recipe.train.dropout)
+    loaded = load_model()
     total = sum(parameter.numel() for parameter in loaded.model.parameters())
     head = report.head_parameters(loaded.model, loaded.head)
     model: Any = _adapted(recipe, loaded)
@@ -125,9 +128,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     )
     history = _train(recipe, data, model, loaded.head, features, checkpoints, folder, show, stop)
 
-    model = sharding.whole(
-        model, lambda: _adapted(recipe, load_with_head(backbone, *data.task.head(), recipe.head.pooling))
-    )
+    model = sharding.whole(model, lambda: _adapted(recipe, load_model()))
     artefact = folder.save(model, tokenizer)
     PartialState().wait_for_everyone()
 
