@@ -9,12 +9,13 @@ from typing import Any
 
 from nlp_transfer import __version__
 from nlp_transfer.arguments import Parser
-from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean, readable
+from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean
+from nlp_transfer.launching import apart, launch, tell
 
 USAGE = """nlp-transfer: adapt pre-trained language models to your task.
 
   nlp-transfer train    --task sentiment --data reviews.csv [--model minilm] [--method full] [--train.epochs 3]
-                        [--columns.text review] [--columns.label stars] [--output runs/reviews] [--overwrite]
+                        [--columns.text review] [--columns.label stars] [--output runs/reviews] [--overwrite] [--processes N]
                         [--config recipe.yaml]              every setting: nlp-transfer train --task sentiment --help
   nlp-transfer train    --output runs/reviews --resume      go on with a run that was stopped
   nlp-transfer evaluate RUN [RUN ...] --data test.csv [--output scores.json] [--errors wrong.csv]
@@ -47,15 +48,8 @@ def status_of(job: Callable[[], Any]) -> int:
     """Do a job; what is wrong with the request becomes one message and exit status 2."""
     try:
         job()
-    except RequestError as error:
-        print(f"nlp-transfer: {readable(error)}", file=sys.stderr)
-        return 2
-    except Stopped as stopped:
-        print(f"nlp-transfer: {readable(stopped)}", file=sys.stderr)
-        return 3
-    except (Interrupted, TrainingError) as error:
-        print(f"nlp-transfer: {readable(error)}", file=sys.stderr)
-        return 1
+    except (RequestError, Stopped, Interrupted, TrainingError) as error:
+        return tell(error)
     except SystemExit as end:
         # --help, which has printed what it is asked for
         return int(end.code or 0)
@@ -97,11 +91,14 @@ def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None
 
 
 def _train(words: list[str]) -> None:
+    words, processes = apart(words)
+    options = training(words)
+    if processes > 1:
+        raise SystemExit(launch(["train", *words], processes))
     from nlp_transfer.environment import speaks
     from nlp_transfer.experiment import fine_tune
     from nlp_transfer.report import last_split, scores_lines
 
-    options = training(words)
     run = fine_tune(options.pop("recipe"), **options)
     if not speaks():
         return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import sys
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +15,22 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from nlp_transfer.errors import RequestError
+
 PACKAGES = ("nlp-transfer", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors")
+
+
+TIMEOUT = "NLP_TRANSFER_TIMEOUT"
+"""The variable that says how many seconds processes wait for one that does not answer."""
+
+LAUNCHED = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
+    *("ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
+)
+"""The variables by which a launcher tells a process of the others."""
+
+SECONDS = 600
+"""Where it is unset: longer than one process may take to write what the others wait for."""
 
 
 def homely(path: object) -> str:
@@ -24,10 +41,59 @@ def homely(path: object) -> str:
 
 
 def processes() -> PartialState:
-    """Accelerate's view of the processes that run together, joined if they were not yet."""
+    """Accelerate's view of the processes that run together, joined if they were not yet.
+
+    Raises:
+        RequestError: where NLP_TRANSFER_TIMEOUT is no number of seconds.
+    """
     # Accelerate joins processes on CPUs only when it is told that there is nothing else
     nothing_else = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
-    return PartialState(cpu=nothing_else)
+    return PartialState(cpu=nothing_else, timeout=timedelta(seconds=timeout()))
+
+
+def lead() -> int:
+    """Leave the group of processes that a launcher started, as its first; gives how many it started on this machine.
+
+    For work that several processes do side by side, not together.
+
+    Raises:
+        SystemExit: with status 0, in every process but the first.
+        RequestError: where the processes have been joined already.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 1
+    if torch.distributed.is_initialized():
+        raise RequestError("compare starts its own processes: call it before anything joins those of the launcher.")
+    if int(os.environ["RANK"]):
+        raise SystemExit(0)
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    for name in list(os.environ):
+        if name in LAUNCHED or name.startswith("TORCHELASTIC_"):
+            del os.environ[name]
+    return started
+
+
+def timeout() -> float:
+    """Seconds after which a process that does not answer is given up."""
+    written = os.environ.get(TIMEOUT, "")
+    try:
+        seconds = float(written or SECONDS)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise RequestError(f"{TIMEOUT} is {written!r}: expected a number of seconds above 0.")
+    return seconds
+
+
+def lost(error: RuntimeError) -> str | None:
+    """What to tell a person where an error says that another process has gone, or does not answer; None for other errors."""
+    said = " ".join(str(error).split())
+    if not isinstance(error, torch.distributed.DistError) and not re.search(r"\bgloo\b|\bNCCL\b", said):
+        return None
+    return (
+        f"another process of this training has ended, or did not answer for {timeout():g} seconds ({TIMEOUT} sets how long "
+        f"to wait): {said[:200]}"
+    )
 
 
 def speaks() -> bool:

@@ -34,6 +34,10 @@ class Diverged(TrainingError):
     """A training whose loss, or whose model's outputs, are no numbers any more."""
 
 
+class Lost(TrainingError):
+    """A training of several processes of which one has ended, or does not answer."""
+
+
 class Interrupted(Exception):
     """Work that was ended because a stop was asked for, and that cannot be resumed (exit status 1)."""
 

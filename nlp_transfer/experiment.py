@@ -15,13 +15,13 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from nlp_transfer import environment, report
-from nlp_transfer.backbone import Backbone
+from nlp_transfer.backbone import Backbone, LoadedModel
 from nlp_transfer.data.activations import Once, unchanging
 from nlp_transfer.data.batches import Features, LengthBuckets, learned, padding, planned
 from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.data.store import Store
-from nlp_transfer.errors import Diverged, Interrupted, Stopped
+from nlp_transfer.errors import Diverged, Interrupted, Lost, Stopped
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.folder import RunFolder, next_free, refuse_another, settled_before, status_of
 from nlp_transfer.heads import load_with_head
@@ -29,11 +29,13 @@ from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.progress import Recorder, Show
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Judgement, Run, load_run, predictions
+from nlp_transfer.training import sharding
 from nlp_transfer.training.capacity import Capacity
 from nlp_transfer.training.checkpoints import Checkpoints
 from nlp_transfer.training.fit import Fit, History
 from nlp_transfer.training.loop import Loop
 from nlp_transfer.training.precision import accelerator
+from nlp_transfer.training.randomness import seed_of
 from nlp_transfer.training.signals import StopSignals, stop_signals
 from nlp_transfer.tuners import hold_frozen
 
@@ -70,6 +72,7 @@ def fine_tune(
     backbone = Backbone.find(recipe.model)
     state = environment.processes()
     recipe = recipe.resolved(backbone, state.device)
+    sharding.agree(recipe.train.sharded, recipe.method.in_stages, state)
     path = Path(output) if output else next_free(f"{recipe.task.name}-{recipe.method.name}")
     if resume:
         recipe = settled_before(path, recipe)
@@ -78,15 +81,24 @@ def fine_tune(
         return load_run(path)
     opened = RunFolder.open(path, recipe, resume, overwrite, writes=state.is_main_process)
     state.wait_for_everyone()  # every process has looked at the folder before one of them writes there
-    with opened as folder, stop_signals() as stop:
-        try:
-            return _run(recipe, backbone, folder, Show(silent or not state.is_main_process), stop)
-        except (Interrupted, Stopped) as stopped:
-            when = str(stopped) or f"stopped by {stop.asked}"
-            in_file = isinstance(recipe.data.source, str | Path)
-            command = f"nlp-transfer train --output {shlex.quote(str(path))} --resume"
-            on = command if in_file else "fine_tune(..., resume=True) and the same rows"
-            raise Stopped(f"{when}; go on with: {on}") from stopped
+    in_file = isinstance(recipe.data.source, str | Path)
+    command = f"nlp-transfer train --output {shlex.quote(str(path))} --resume"
+    on = command if in_file else "fine_tune(..., resume=True) and the same rows"
+    try:
+        with opened as folder, stop_signals() as stop:
+            try:
+                return _run(recipe, backbone, folder, Show(silent or not state.is_main_process), stop)
+            except (Interrupted, Stopped) as stopped:
+                when = str(stopped) or f"stopped by {stop.asked}"
+                raise Stopped(f"{when}; go on with: {on}") from stopped
+            except RuntimeError as error:
+                if state.num_processes == 1 or not (said := environment.lost(error)):
+                    raise
+                raise Lost(f"{said}. The newest checkpoint is whole; go on with: {on}") from error
+    except Stopped:
+        # whoever started the processes may end all of them when the first one ends
+        state.wait_for_everyone()
+        raise
 
 
 def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop: StopSignals) -> Run:
@@ -106,21 +118,24 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     for sentence in (*data.notes, *(f"warning: {warning}" for warning in data.warnings)):
         show.say(sentence)
 
+    def load_model() -> LoadedModel:
+        return load_with_head(backbone, *data.task.head(), recipe.head.pooling, recipe.train.dropout)
+
     set_seed(recipe.seed)
-    loaded = load_with_head(backbone, *data.task.head(), recipe.head.pooling, recipe.train.dropout)
+    loaded = load_model()
     total = sum(parameter.numel() for parameter in loaded.model.parameters())
     head = report.head_parameters(loaded.model, loaded.head)
-    model: Any = recipe.method.apply(loaded.model, loaded.head)  # of transformers, or of peft
-    hold_frozen(model, recipe.train.frozen)
+    model: Any = _adapted(recipe, loaded)
     if recipe.train.gradient_checkpointing:
         loaded.model.gradient_checkpointing_enable()
-    set_seed(recipe.seed + PartialState().process_index)  # every process draws its own dropout
+    set_seed(seed_of(recipe.seed, PartialState().process_index))  # every process draws its own dropout
 
     checkpoints = Checkpoints(
         folder.path / "checkpoints", folder.writes, recipe.train.checkpoint_every, data.fingerprint
     )
     recipe, history = _train(recipe, data, model, loaded.head, features, checkpoints, store, folder, show, stop)
 
+    model = sharding.whole(model, lambda: _adapted(recipe, load_model()))
     artefact = folder.save(model, tokenizer)
     PartialState().wait_for_everyone()
 
@@ -163,6 +178,13 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     return load_run(folder.path)
 
 
+def _adapted(recipe: Recipe, loaded: LoadedModel) -> Any:
+    """The model that trains, of transformers or of peft."""
+    model = recipe.method.apply(loaded.model, loaded.head)
+    hold_frozen(model, recipe.train.frozen)
+    return model
+
+
 def _scores(judgements: Mapping[str, Judgement]) -> dict[str, Any]:
     """Scores, intervals and details by split."""
     parts = ("scores", "intervals", "details")
@@ -192,6 +214,7 @@ def _train(
         method.in_stages,
         log_with=list(settings.trackers) or None,
         project_dir=str(folder.path / "trackers"),
+        **sharding.plugin(settings.sharded, environment.processes().device),
     )
     if settings.trackers:
         engine.init_trackers("nlp_transfer", config={"seed": recipe.seed, "method": method.name})
@@ -215,7 +238,9 @@ def _train(
     with show.counting("frozen part", sum(map(len, features.values()))) as count:
         half, gigabytes = engine.mixed_precision == "bf16", settings.store_gigabytes
         once = Once(engine.autocast, folder.path, stop.check, count, gigabytes, half, store)
-        if frozen >= EVERY_BLOCK or settings.passes(plan.steps(1)) > 1:
+        # a sharded model is nowhere whole, so that no part of it can run beforehand
+        stored = frozen >= EVERY_BLOCK or settings.passes(plan.steps(1)) > 1
+        if stored and not sharding.asked(settings.sharded):
             model, features = once.through(model, features, frozen, show.say)
     prepared_in = time.perf_counter() - clock
 

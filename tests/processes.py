@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
+import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -20,6 +22,35 @@ def start(words: Sequence[str], printed: Path, slow: str | None = None) -> BaseP
     process = CONTEXT.Process(target=_command, args=(list(words), printed, slow))
     process.start()
     return process
+
+
+def start_together(
+    commands: Sequence[Sequence[str]],
+    printed: Path,
+    count: int,
+    slow: str | None = None,
+    seconds: int = 120,
+    own: Sequence[Mapping[str, object]] = (),
+) -> list[BaseProcess]:
+    """Start so many processes that run each of some commands together, as a launcher would; each prints into its own file.
+
+    `seconds`: how long they wait for one that does not answer; `own`: further variables of each, with the network namespace
+    that it stands in as NAMESPACE.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = []
+    for rank in range(count):
+        told = {"RANK": rank, "LOCAL_RANK": rank, "ACCELERATE_USE_CPU": 1, "NLP_TRANSFER_TIMEOUT": seconds}
+        further = own[rank] if own else {}
+        variables = {name: str(value) for name, value in {**common, **told, **further}.items()}
+        file = printed.with_suffix(f".{rank}")
+        process = CONTEXT.Process(target=_commands, args=([list(words) for words in commands], file, slow, variables))
+        process.start()
+        started.append(process)
+    return started
 
 
 def wait_for(condition: Callable[[], bool], process: BaseProcess, seconds: float = 120) -> bool:
@@ -35,10 +66,17 @@ def wait_for(condition: Callable[[], bool], process: BaseProcess, seconds: float
 
 
 def _command(words: list[str], printed: Path, slow: str | None) -> None:
+    _commands([words], printed, slow, {})
+
+
+def _commands(commands: list[list[str]], printed: Path, slow: str | None, variables: dict[str, str]) -> None:
     import torch
 
     from nlp_transfer import cli
 
+    os.environ |= variables
+    if "NAMESPACE" in variables:
+        _enter(variables["NAMESPACE"])
     torch.set_num_threads(1)
     if slow:
         _slow_down(slow, printed.with_suffix(".reached"))
@@ -47,10 +85,17 @@ def _command(words: list[str], printed: Path, slow: str | None) -> None:
         contextlib.redirect_stderr(file),
         contextlib.redirect_stdout(file),
     ):
-        status = cli.main(words)
+        status = next((status for words in commands if (status := cli.main(words))), 0)
         file.flush()
     sys.stdout.flush()
     os._exit(status)
+
+
+def _enter(namespace: str) -> None:
+    """Stand in a network namespace from now on."""
+    with open(f"/var/run/netns/{namespace}", "rb") as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0x40000000):  # CLONE_NEWNET
+            raise OSError(ctypes.get_errno(), "setns")
 
 
 def _slow_down(part: str, reached: Path) -> None:

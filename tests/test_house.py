@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
     ("cli",),
-    ("demo", "catalogue", "answering"),
+    ("demo", "catalogue", "answering", "launching"),
     ("comparison",),
     ("exporting",),
     ("experiment", "predicting", "judging"),

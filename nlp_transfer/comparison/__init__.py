@@ -105,16 +105,19 @@ def compare(
         overwrite: replace the comparison that the folder holds.
         silent: show no progress.
 
+    Under torchrun or accelerate launch the first process compares, with as many workers as were started on its machine; the
+    others have nothing to do and end.
+
     Raises:
         RequestError: when the request or the data is wrong, before a model is loaded.
+        SystemExit: in every process but the first, where a launcher started several.
         Stopped: when a signal asked for a stop; the same call goes on from there.
         TrainingError: when no run finished.
     """
     find(engine)
     if workers < 1:
         raise RequestError(f"workers is {workers}: expected 1 or more.")
-    if environment.processes().num_processes > 1:
-        raise RequestError("compare starts its own processes: call it without torchrun or accelerate launch.")
+    workers = max(workers, environment.lead())
     if "method" in parts:
         raise RequestError("compare takes several methods: methods=[...] in place of method.")
     if resume and not output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,6 +16,7 @@ from nlp_transfer.data.activations import TOKENS, by_tokens
 from nlp_transfer.data.batches import Features
 from nlp_transfer.environment import processes
 from nlp_transfer.long_texts import pooled_by_row
+from nlp_transfer.training.sharding import drop_gathered, is_sharded
 
 
 def outputs_of(
@@ -35,17 +37,22 @@ def outputs_of(
     rank, count = state.process_index, state.num_processes
     model.eval()
     budget = batch_size * int(features.lengths.max())
-    batches = by_tokens(features.lengths, min(budget, TOKENS.get(state.device.type, budget)))[rank::count]
+    every = by_tokens(features.lengths, min(budget, TOKENS.get(state.device.type, budget)))
+    batches = every[rank::count]
+    # a sharded model gathers its weights in every batch, so that all processes must have equally many
+    more = every[:1] * (math.ceil(len(every) / count) - len(batches))
     kept = []
-    with torch.inference_mode(), autocast or nullcontext():
-        for indices in batches:
+    # what inference mode leaves in a sharded model's memory cannot be trained with
+    with torch.no_grad() if is_sharded(model) else torch.inference_mode(), autocast or nullcontext():
+        for indices in batches + more:
             if count == 1:
                 each_batch()
             batch = features.fetch(indices).to(state.device)
             # a copy: a view would hold on to all that it was taken from
             kept.append(features.task.keep(model(**batch.inputs), batch).cpu().numpy().copy())
+    drop_gathered(model)
     if count > 1:
-        shares = gather_object(list(zip(batches, kept, strict=True)))
+        shares = gather_object(list(zip(batches, kept, strict=False)))
         batches, kept = [share[0] for share in shares], [share[1] for share in shares]
     outputs, order = np.concatenate(kept), np.argsort(np.concatenate(batches))
     counts, pooling = features.task.kept(features.columns), features.task.windows_pooled

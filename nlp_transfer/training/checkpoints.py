@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nlp_transfer.errors import RequestError, TrainingError
+from nlp_transfer.training import randomness, sharding
 from nlp_transfer.training.loop import Loop, Position
 
 MANIFEST = "manifest.json"
@@ -33,7 +36,8 @@ class Checkpoints:
     """The checkpoints of one run: `step-N` to go on from, `best-N` the weights of the best evaluation.
 
     A checkpoint is written to a folder of another name, flushed to the disk, and renamed when its manifest of sizes and
-    hashes stands: at any moment a kill leaves the earlier ones whole.
+    hashes stands: at any moment a kill leaves the earlier ones whole. Of several processes the main one writes what all of
+    them hold, each its random state, and of a sharded model its part of the tensors (`model-RANK.safetensors`).
     """
 
     def __init__(self, folder: Path, writes: bool, every: int | None, data: str = "") -> None:
@@ -61,24 +65,18 @@ class Checkpoints:
         self.saved_at = time.monotonic()
         if step == self.saved_step and not history["pending"]:
             return
+        state = {
+            "history": dict(history),
+            "position": asdict(loop.position),
+            "schedule": loop.schedule.state_dict(),
+            "rates": [group["lr"] for group in loop.optimizer.param_groups],
+            "scaler": loop.accelerator.scaler.state_dict() if loop.accelerator.scaler else None,
+            "processes": loop.accelerator.num_processes,
+            "threads": torch.get_num_threads(),
+            "data": self.data,
+        }
+        self._write(loop, f"step-{step:08d}", state)
         if self.writes:
-            model = loop.accelerator.unwrap_model(loop.model)
-            tensors = {
-                "model": learning(loop, model),
-                "optimizer": _optimizer(loop, model),
-                "random": _random_tensors(),
-            }
-            state = {
-                "history": dict(history),
-                "position": asdict(loop.position),
-                "schedule": loop.schedule.state_dict(),
-                "rates": [group["lr"] for group in loop.optimizer.param_groups],
-                "scaler": loop.accelerator.scaler.state_dict() if loop.accelerator.scaler else None,
-                "random": _random_values(),
-                "threads": torch.get_num_threads(),
-                "data": self.data,
-            }
-            self._write(f"step-{step:08d}", tensors, state)
             for old in self._named("step-")[:-KEPT]:
                 shutil.rmtree(old)
             best = history.get("best_step")
@@ -87,20 +85,17 @@ class Checkpoints:
                     shutil.rmtree(old)
         self.saved_step = step
 
-    def save_last(self, loop: Loop, history: Mapping[str, Any]) -> None:
-        """Write a checkpoint at the end of a training that took long enough to be worth it: judging may be stopped too."""
-        if time.monotonic() - self.saved_at > 60:
-            self.save(loop, history)
+    def due_last(self) -> bool:
+        """Whether a checkpoint at the end of training is worth it: judging may be stopped too, where it all took long."""
+        return time.monotonic() - self.saved_at > 60
 
     def save_best(self, loop: Loop) -> None:
         """Write the weights of the best evaluation so far: those of the step just done."""
-        if self.writes:
-            model = loop.accelerator.unwrap_model(loop.model)
-            self._write(f"best-{loop.position.step:08d}", {"model": learning(loop, model)}, {})
+        self._write(loop, f"best-{loop.position.step:08d}", None)
 
     def load_best(self, model: nn.Module, step: int) -> None:
         """Put the weights of the best evaluation into a model."""
-        _load_model(model, self.folder / f"best-{step:08d}" / "model.safetensors")
+        _load_model(model, self.folder / f"best-{step:08d}")
 
     def restore(self, loop: Loop) -> tuple[dict[str, Any] | None, list[str]]:
         """Put a fresh loop where the newest whole checkpoint was.
@@ -117,22 +112,30 @@ class Checkpoints:
         if not steps:
             return None, said
         newest = steps[-1]
-        model = loop.accelerator.unwrap_model(loop.model)
+        accelerator = loop.accelerator
+        model = accelerator.unwrap_model(loop.model)
         state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
         if state["data"] != self.data:
             raise RequestError(
                 f"the data is not what the checkpoint {newest} was trained on: give the same rows, or begin anew with "
                 "--overwrite."
             )
-        _load_model(model, newest / "model.safetensors")
-        _restore_optimizer(loop, model, load_file(newest / "optimizer.safetensors"))
+        _load_model(model, newest)
+        _restore_optimizer(loop, model, newest)
         for group, rate in zip(loop.optimizer.param_groups, state["rates"], strict=True):
             group["lr"] = rate
         loop.schedule.load_state_dict(state["schedule"])
         loop.position = Position(**state["position"])
-        if state["scaler"] and loop.accelerator.scaler:
-            loop.accelerator.scaler.load_state_dict(state["scaler"])
-        _restore_random(state["random"], load_file(newest / "random.safetensors"))
+        if state["scaler"] and accelerator.scaler:
+            accelerator.scaler.load_state_dict(state["scaler"])
+        if state["processes"] != accelerator.num_processes:
+            said.append(
+                f"warning: the checkpoint was made by {state['processes']} processes, now there are "
+                f"{accelerator.num_processes}: rows and steps stay the same, but dropout is drawn otherwise."
+            )
+        if accelerator.process_index < state["processes"]:
+            file = newest / f"random-{accelerator.process_index}.safetensors"
+            randomness.restore(file, accelerator.device)
         if state["threads"] != torch.get_num_threads():
             said.append(
                 f"warning: the checkpoint was made with {state['threads']} threads, this process has "
@@ -151,31 +154,68 @@ class Checkpoints:
         found = [path for path in self.folder.glob("*") if path.is_dir() and path.name.startswith(start)]
         return sorted(found, key=lambda path: path.name)
 
-    def _write(self, name: str, tensors: Mapping[str, dict[str, Tensor]], state: Mapping[str, Any]) -> None:
+    def _write(self, loop: Loop, name: str, state: Mapping[str, Any] | None) -> None:
+        """Write the weights, and with a state the optimiser's tensors and the random states beside it."""
         part, final = self.folder / f".part-{name}", self.folder / name
-        try:
-            for stale in (part, final):
-                shutil.rmtree(stale, ignore_errors=True)
-            part.mkdir(parents=True)
+        with self._together(loop.accelerator, part, final):
+            if self.writes:
+                for stale in (part, final):
+                    shutil.rmtree(stale, ignore_errors=True)
+                part.mkdir(parents=True)
+        with self._together(loop.accelerator, part, final):
+            self._write_own(loop, part, with_state=state is not None)
+            if self.writes:
+                (part / "state.json").write_text(json.dumps(state or {}), encoding="utf-8")
+                _flush(part / "state.json")
+        with self._together(loop.accelerator, part, final):
+            if self.writes:
+                files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in part.iterdir()}
+                (part / MANIFEST).write_text(json.dumps(files, indent=2), encoding="utf-8")
+                _flush(part / MANIFEST)
+                _flush(part)
+                part.rename(final)
+                _flush(self.folder)
+
+    def _write_own(self, loop: Loop, part: Path, with_state: bool) -> None:
+        """Write what this process has to add to a checkpoint."""
+        model, rank = loop.accelerator.unwrap_model(loop.model), loop.accelerator.process_index
+        shared_out = sharding.is_sharded(model)
+        written = []
+        if self.writes or shared_out:
+            ending = f"-{rank}.safetensors" if shared_out else ".safetensors"
+            tensors = {"model": learning(loop, model)}
+            if with_state:
+                tensors["optimizer"] = _optimizer(loop, model)
             for file, values in tensors.items():
-                save_file(values, part / f"{file}.safetensors")
-            (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
-            manifest = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in part.iterdir()}
-            for path in part.iterdir():
-                _flush(path)
-            (part / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-            _flush(part / MANIFEST)
-            _flush(part)
-            part.rename(final)
-            _flush(self.folder)
+                written.append(part / f"{file}{ending}")
+                save_file(values, written[-1])
+        if with_state:
+            written.append(part / f"random-{rank}.safetensors")
+            randomness.save(written[-1], loop.accelerator.device)
+        for path in written:
+            _flush(path)
+
+    @contextmanager
+    def _together(self, accelerator: Accelerator, part: Path, final: Path) -> Iterator[None]:
+        """What all processes do before any goes on; where one of them fails, all do.
+
+        Raises:
+            TrainingError: then.
+        """
+        reason, cause = "", None
+        try:
+            yield
         except Exception as error:
             # safetensors and the file system each have their own kinds of "no space left"
-            shutil.rmtree(part, ignore_errors=True)
-            reason = getattr(error, "strerror", None) or error
+            reason, cause = str(getattr(error, "strerror", None) or error), error
+        reasons = gather_object([reason]) if accelerator.num_processes > 1 else [reason]
+        if any(reasons):
+            if self.writes:
+                shutil.rmtree(part, ignore_errors=True)
             raise TrainingError(
-                f"the checkpoint {final} cannot be written: {reason}. Earlier checkpoints are untouched; make room or "
-                "permission, then go on with --resume."
-            ) from error
+                f"the checkpoint {final} cannot be written: {next(filter(None, reasons))}. Earlier checkpoints are "
+                "untouched; make room or permission, then go on with --resume."
+            ) from cause
 
 
 def whole(path: Path) -> bool:
@@ -191,68 +231,56 @@ def whole(path: Path) -> bool:
 
 
 def learning(loop: Loop, model: nn.Module) -> dict[str, Tensor]:
-    """The weights that learn in this epoch or any other, by their names in the model; the rest is the backbone unchanged."""
+    """The weights that learn in this epoch or any other, by their names in the model; the rest is the backbone unchanged.
+
+    Of a sharded model this process's part of each.
+    """
     trained = {id(parameter) for parameter in loop.trained}
     return {
-        name: parameter.detach().contiguous().cpu()
+        name: sharding.local(parameter.detach()).contiguous().cpu()
         for name, parameter in model.named_parameters()
         if id(parameter) in trained
     }
 
 
-def _load_model(model: nn.Module, file: Path) -> None:
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, value in load_file(file).items():
-            parameters[name].copy_(value)
-
-
 def _optimizer(loop: Loop, model: nn.Module) -> dict[str, Tensor]:
-    """The optimiser's tensors as "value/name of the parameter"."""
+    """The optimiser's tensors as "value/name of the parameter"; of a sharded one this process's part of each."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
-        f"{key}/{names[id(parameter)]}": value.detach().contiguous().cpu()
+        f"{key}/{names[id(parameter)]}": sharding.local(value.detach()).contiguous().cpu()
         for parameter, values in loop.optimizer.state.items()
         for key, value in values.items()
     }
 
 
-def _restore_optimizer(loop: Loop, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def _load_model(model: nn.Module, folder: Path) -> None:
     parameters = dict(model.named_parameters())
-    for path, value in tensors.items():
+    with torch.no_grad():
+        for name, parts in _stored(folder, "model"):
+            sharding.local(parameters[name]).copy_(sharding.part_of(parts, parameters[name]))
+
+
+def _restore_optimizer(loop: Loop, model: nn.Module, folder: Path) -> None:
+    parameters = dict(model.named_parameters())
+    for path, parts in _stored(folder, "optimizer"):
         key, _, name = path.partition("/")
         parameter = parameters[name]
         # the count of steps stays where the fused kernels want it: beside the parameter
-        loop.optimizer.state[parameter][key] = value.to(parameter.device)
+        loop.optimizer.state[parameter][key] = sharding.beside(sharding.part_of(parts, parameter), parameter)
 
 
-def _random_tensors() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
-    return states
-
-
-def _random_values() -> dict[str, Any]:
-    version, numbers, gauss = random.getstate()
-    legacy: Any = np.random.get_state(legacy=False)
-    state = {**legacy["state"], "key": legacy["state"]["key"].tolist()}
-    return {"python": [version, list(numbers), gauss], "numpy": {**legacy, "state": state}}
-
-
-def _restore_random(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    version, numbers, gauss = values["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    legacy = values["numpy"]
-    key = np.array(legacy["state"]["key"], dtype=np.uint32)
-    np.random.set_state({**legacy, "state": {**legacy["state"], "key": key}})
-    torch.set_rng_state(tensors["cpu"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([tensors[name] for name in sorted(tensors) if name.startswith("cuda")])
+def _stored(folder: Path, kind: str) -> Iterator[tuple[str, list[Tensor]]]:
+    """The tensors of a checkpoint by name, each as its parts in the order of the processes that wrote them."""
+    whole = folder / f"{kind}.safetensors"
+    paths = [whole] if whole.exists() else sorted(folder.glob(f"{kind}-*.safetensors"), key=_number)
+    with ExitStack() as stack:
+        files = [stack.enter_context(safe_open(path, framework="pt")) for path in paths]
+        for name in files[0].keys():  # noqa: SIM118  # no dict
+            yield name, [file.get_tensor(name) for file in files]
 
 
 def _number(path: Path) -> int:
-    return int(path.name.rpartition("-")[2])
+    return int(path.stem.rpartition("-")[2])
 
 
 def _sha256(path: Path) -> str:

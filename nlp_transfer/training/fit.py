@@ -133,7 +133,8 @@ class Fit:
                 self._judge()
                 longest_evaluation = max(longest_evaluation, time.monotonic() - started)
             self._keep()
-        self.checkpoints.save_last(self.loop, history.state())
+        if self._agreed(self.checkpoints.due_last()):
+            self.checkpoints.save(self.loop, history.state())
         self.loop.accelerator.wait_for_everyone()  # the main process has written the best weights
         if history.best_step is not None and history.without_gain:
             self.checkpoints.load_best(self.loop.accelerator.unwrap_model(self.loop.model), history.best_step)

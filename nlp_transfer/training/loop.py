@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
+from nlp_transfer.training import sharding
 from nlp_transfer.training.batch import Batch
 from nlp_transfer.training.optimizer import adamw
 from nlp_transfer.training.settings import TrainSettings
@@ -101,10 +102,12 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.total = self.settings.max_steps or self.plan.steps(self.settings.epochs)
-        optimizer = adamw(self.groups)
+        if sharding.asked(self.settings.sharded):
+            self.model, self.optimizer = sharding.prepared(self.accelerator, self.model, self.groups)
+        else:
+            self.model, self.optimizer = self.accelerator.prepare(self.model, adamw(self.groups))
         warmup = math.ceil(self.settings.warmup * self.total)
-        self.schedule = get_scheduler(self.settings.schedule, optimizer, warmup, self.total)
-        self.model, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.schedule = get_scheduler(self.settings.schedule, self.optimizer.optimizer, warmup, self.total)
         self.trained = [parameter for group in self.groups for parameter in group["params"]]
 
     def __iter__(self) -> Iterator[Step]:
@@ -164,9 +167,10 @@ class Loop:
             total_loss, total_weight = accelerator.reduce(both)
         share = rows / self.rows_per_step if self.rows_per_step else 1.0
         if isinstance(total_weight, Tensor) or share * rows != total_weight:
-            gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
+            gradients = [sharding.local(parameter.grad) for parameter in self.trained if parameter.grad is not None]
             torch._foreach_mul_(gradients, share * rows / total_weight)
         norm = accelerator.clip_grad_norm_(self.trained, self.settings.clip) if self.settings.clip else None
+        norm = norm if norm is None else sharding.full(norm)
         self.optimizer.step()
         if not accelerator.optimizer_step_was_skipped:
             self.schedule.step()

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
@@ -16,6 +17,13 @@ def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
     """
     # fused: all tensors of a group in one kernel, on CPU, CUDA and MPS alike
     optimizer = torch.optim.AdamW(groups, fused=True)
+    pull_back(optimizer)
+    return optimizer
+
+
+def pull_back(optimizer: torch.optim.Optimizer) -> None:
+    """Have the groups that have a `pull` go back towards the weights of this moment, after every step."""
+    groups = optimizer.param_groups
     pulled = [parameter for group in groups if group.get("pull") for parameter in group["params"]]
     starts: dict[nn.Parameter, Tensor] = {parameter: parameter.detach().clone() for parameter in pulled}
 
@@ -27,10 +35,14 @@ def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
             for parameter in moved:
                 # the model may have been moved to its device since
                 starts[parameter] = starts[parameter].to(parameter.device)
-            weights = [parameter.detach() for parameter in moved]
-            torch._foreach_lerp_(weights, [starts[one] for one in moved], min(1.0, group["lr"] * group["pull"]))
+            weights = [local(parameter.detach()) for parameter in moved]
+            torch._foreach_lerp_(weights, [local(starts[one]) for one in moved], min(1.0, group["lr"] * group["pull"]))
 
     if pulled:
         # a hook, since a class with a step of its own would run the hooks of others twice
         optimizer.register_step_post_hook(pull)
-    return optimizer
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a sharded tensor, sharing its memory; any other tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

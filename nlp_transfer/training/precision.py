@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 
 from nlp_transfer.errors import RequestError
 
@@ -56,8 +57,10 @@ def accelerator(precision: str, in_stages: bool = False, **arguments: Any) -> Ac
         arguments: for the Accelerator itself.
     """
     mixed = "no" if precision == "fp32" else precision
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
-        # a second run in one process: Accelerate's state is a singleton whose precision cannot be changed otherwise
+    state = AcceleratorState._shared_state
+    sharded = "fsdp_plugin" in arguments or state.get("distributed_type") == DistributedType.FSDP
+    if state and (sharded or AcceleratorState().mixed_precision != mixed):
+        # a second run in one process: Accelerate's state is a singleton that cannot be changed otherwise
         AcceleratorState._reset_state()
     stages = DistributedDataParallelKwargs(find_unused_parameters=in_stages)
     return Accelerator(mixed_precision=mixed, kwargs_handlers=[stages], **arguments)

@@ -51,6 +51,8 @@ class TrainSettings:
     """Dropout everywhere in the model; unset: what the backbone's configuration says."""
     gradient_checkpointing: bool = False
     """Keep fewer activations and compute them again in the backward pass: less memory, more time."""
+    sharded: bool = False
+    """Spread weights, gradients and the optimiser's state over the processes (FSDP2), for a model too large for one."""
     patience: int | None = None
     """End after so many evaluations without a better score; unset: train to the end. One evaluation per epoch."""
     checkpoint_every: int | None = None

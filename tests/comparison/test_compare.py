@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,9 @@ from safetensors.numpy import load_file
 
 from nlp_transfer import Comparison, RequestError, cli, compare, load_run, samples, tasks
 from nlp_transfer.comparison import running
+from nlp_transfer.comparison.engine import ENGINES
 from nlp_transfer.data.files import read
+from nlp_transfer.environment import processes
 from nlp_transfer.errors import Interrupted, Stopped, TrainingError
 
 TIMES = ("train_seconds", "seconds_per_step", "total_seconds", "saved_seconds", "peak_rss_bytes", "energy_kwh_estimate")
@@ -325,10 +326,28 @@ def test_one_method_is_no_list_of_them(tiny_bert: Path) -> None:
         compare(**asked(tiny_bert), method="lora")
 
 
-def test_several_processes_together_are_sent_away(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nlp_transfer.environment.processes", lambda: SimpleNamespace(num_processes=2))
-    with pytest.raises(RequestError, match="without torchrun"):
-        compare(**asked(tiny_bert))
+def test_of_processes_that_a_launcher_started_the_first_compares(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3", "RANK": "1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        compare(**asked(tiny_bert), output=tmp_path / "run")
+    assert not ended.value.code
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("RANK", "0")
+    seen: list[int] = []
+
+    def engine(jobs: object, workers: int, check: object) -> object:
+        seen.append(workers)
+        raise RequestError("enough")
+
+    monkeypatch.setitem(ENGINES, "here", engine)
+    with pytest.raises(RequestError, match="enough"):
+        compare(**{**asked(tiny_bert), "engine": "here"}, output=tmp_path / "run")
+    assert seen == [3]
+    assert "MASTER_PORT" not in os.environ
+    assert processes().num_processes == 1
 
 
 def test_a_folder_of_other_things_is_left_alone(tiny_bert: Path, tmp_path: Path) -> None:
