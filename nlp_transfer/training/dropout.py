@@ -14,6 +14,9 @@ from torch.overrides import TorchFunctionMode
 LEVELS = 2**16
 """Probabilities are rounded to this part of one: a tenth becomes 0.100006."""
 
+TOGETHER = 2**22
+"""Weights of attention, over all heads of some rows, that are worked on at once."""
+
 THREADS = 4
 """With more of them PyTorch's own numbers, which all threads draw, come sooner than these, which one draws."""
 
@@ -64,22 +67,32 @@ def attention(
     is_causal: bool = False,
     **rest: Any,
 ) -> Tensor:
-    """`scaled_dot_product_attention`, whose own way with dropout on a CPU is these products too, with dearer numbers."""
-    if rest.get("enable_gqa") or not _droppable(query, dropout_p):
+    """`scaled_dot_product_attention` of rows, heads, tokens and width."""
+    usual = query.dim() == 4 and query.shape[:2] == key.shape[:2] == value.shape[:2] and not rest.get("enable_gqa")
+    if attn_mask is not None:
+        # a bias that learns needs a gradient
+        usual = usual and attn_mask.dim() == 4 and attn_mask.shape[0] in (1, len(query)) and not attn_mask.requires_grad
+    if not usual or not _droppable(query, dropout_p):
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, **rest
         )
-    scale = rest.get("scale")
-    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
     if is_causal:
-        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        attn_mask = torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool).tril()
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         # not minus infinity: what may look at nothing, padding, gets a mean instead of no number
-        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
-    elif attn_mask is not None:
-        scores = scores + attn_mask
-    weights = scores.softmax(-1).to(scores.dtype)
-    return (weights * _factors(weights, dropout_p)) @ value
+        least = torch.finfo(query.dtype).min
+        attn_mask = torch.zeros(attn_mask.shape, dtype=query.dtype).masked_fill_(~attn_mask, least)
+    scale = rest.get("scale")
+    query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+    few = max(1, TOGETHER // (query.shape[1] * query.shape[2] * key.shape[2]))
+    answers = []
+    for start in range(0, len(query), few):
+        rows = slice(start, start + few)
+        mask = attn_mask if attn_mask is None or len(attn_mask) == 1 else attn_mask[rows]
+        scores = query[rows] @ key[rows].transpose(-2, -1)
+        weights = (scores if mask is None else scores + mask).softmax(-1).to(scores.dtype)
+        answers.append((weights * _factors(weights, dropout_p)) @ value[rows])
+    return torch.cat(answers) if len(answers) > 1 else answers[0]
 
 
 def _droppable(numbers: Tensor, p: float) -> bool:
@@ -89,6 +102,7 @@ def _droppable(numbers: Tensor, p: float) -> bool:
 def _factors(numbers: Tensor, p: float) -> Tensor:
     """By what each number is multiplied: 0, or 1 / (1 - p)."""
     dropped, count = round(p * LEVELS), numbers.numel()
+    # whole numbers of 64 bits come in the time of one of 16
     drawn = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
     bits = drawn.view(torch.int16)[:count].view(numbers.shape)
     factors = torch.empty(numbers.shape, dtype=numbers.dtype)

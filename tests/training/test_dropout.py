@@ -83,6 +83,38 @@ def test_attention_drops_weights_and_else_is_as_it_was(kind: str) -> None:
     assert abs(sum(shares) / 50 - 0.75) < 0.03
 
 
+@pytest.mark.parametrize("together", [1, 2**22])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_gradient_of_attention_is_that_of_its_formula(
+    masked: bool, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dropout, "TOGETHER", together)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(3, 2, tokens, 4, dtype=torch.float64, requires_grad=True) for tokens in (5, 6, 6))
+    mask = torch.randn(3, 1, 5, 6, dtype=torch.float64) if masked else None
+    state = torch.get_rng_state()
+    rows = 1 if together == 1 else 3
+    factors = [dropout._factors(torch.empty(rows, 2, 5, 6, dtype=torch.float64), 0.25) for _ in range(3 // rows)]
+    weights = query @ key.transpose(-2, -1) / 2 + (0 if mask is None else mask)
+    expected = (weights.softmax(-1) * torch.cat(factors)) @ value
+    gradients = torch.autograd.grad(expected.square().sum(), (query, key, value))
+    torch.set_rng_state(state)
+    with CheapDropout():
+        found = functional.scaled_dot_product_attention(query, key, value, mask, 0.25)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found.square().sum(), (query, key, value)), gradients)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_bias_that_learns_keeps_its_gradient(learned: bool) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(2, 2, 3, 4, requires_grad=True)
+    bias = torch.zeros(1, 2, 3, 3, requires_grad=learned)
+    with CheapDropout():
+        functional.scaled_dot_product_attention(query, query, query, bias, 0.5).square().sum().backward()
+    assert (bias.grad is not None and bool(bias.grad.any())) == learned
+
+
 def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
     numbers, state = torch.ones(8, 2, 4, 4), torch.get_rng_state()
     with CheapDropout():
@@ -101,7 +133,7 @@ def test_the_loop_drops_so_but_not_where_the_backward_pass_computes_again(
 ) -> None:
     calls: list[float] = []
 
-    def counted(input: torch.Tensor, p: float = 0.5, *_: object) -> torch.Tensor:
+    def counted(input: torch.Tensor, p: float = 0.5, **_: object) -> torch.Tensor:
         calls.append(p)
         return input
 

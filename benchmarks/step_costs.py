@@ -50,7 +50,7 @@ def main() -> None:
         "--compile", action="store_true", help="torch.compile too, which needs a C++ compiler and minutes"
     )
     parser.add_argument("--data-root", type=Path, help="the folder of the data sets, instead of NLP_TRANSFER_DATA")
-    parser.add_argument("--output", type=Path, default=RESULTS / "kernels.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "step-costs.json")
     arguments = parser.parse_args()
     found = {name: measured(name, arguments) for name in arguments.methods.split(",")}
     arguments.output.parent.mkdir(exist_ok=True)
