@@ -22,6 +22,7 @@ from transformers import get_scheduler
 
 from nlp_transfer.training import sharding
 from nlp_transfer.training.batch import Batch
+from nlp_transfer.training.dropout import cheap_dropout
 from nlp_transfer.training.optimizer import adamw
 from nlp_transfer.training.settings import TrainSettings
 
@@ -184,7 +185,9 @@ class Loop:
         # a ragged last batch may have fewer rows than there are processes, and every process must take part
         share = 1.0 if len(mine) else 0.0
         batch = self.fetch(mine if len(mine) else indices[:1]).to(self.accelerator.device)
-        with self.accelerator.autocast():
+        again = self.settings.gradient_checkpointing
+        dropping = contextlib.nullcontext() if again else cheap_dropout(self.accelerator.device)
+        with self.accelerator.autocast(), dropping:
             outputs = self.model(**batch.inputs)
         loss, weight = self.loss(outputs, batch)
         return loss * share, weight * share

@@ -1,0 +1,161 @@
+"""How cost grows with rows and with their length: time and memory of training, in a file, and in a plot made of the file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from common import RESULTS, Figures, in_fresh_process, stop, wide_console
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoTokenizer
+
+from nlp_transfer import environment
+from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.quiet import quiet
+from nlp_transfer.report import write_json
+
+FILE = RESULTS / "growth.json"
+PLOT = RESULTS / "growth.svg"
+
+ROWS = (1_000, 10_000, 60_000)
+WORDS_PER_ROW = 4
+"""Of the rows that are counted: short, so that sixty thousand of them are trained on in minutes."""
+
+LENGTHS = (16, 32, 64, 128, 256, 512)
+TOKENS = 16_384
+"""Tokens that are trained on at every length."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--rows", type=int, nargs="*", default=list(ROWS))
+    parser.add_argument("--lengths", type=int, nargs="*", default=list(LENGTHS), help="tokens of every row")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="trained on at every length")
+    parser.add_argument("--method", default="full")
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--output", type=Path, default=FILE)
+    parser.add_argument("--plot", type=Path, default=PLOT, help="where the plot goes; by its ending svg, png or pdf")
+    parser.add_argument("--plot-only", action="store_true", help="of the file that is there, nothing is measured")
+    arguments = parser.parse_args()
+    if not arguments.plot_only:
+        arguments.output.parent.mkdir(exist_ok=True)
+        write_json(arguments.output, measured(arguments))
+    if not arguments.output.is_file():
+        stop(f"{arguments.output} is not there: measure first, without --plot-only.")
+    result = json.loads(arguments.output.read_text(encoding="utf-8"))
+    show(result)
+    draw(result, arguments.plot)
+
+
+def measured(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One run in a fresh process for every number of rows, and for every length."""
+    words = single_words(arguments.model)
+    found: dict[str, list[Figures]] = {"rows": [], "lengths": []}
+    asked = [("rows", rows, WORDS_PER_ROW) for rows in arguments.rows]
+    asked += [("lengths", max(8, arguments.tokens // length), length - 2) for length in arguments.lengths]
+    for what, rows, width in asked:
+        with TemporaryDirectory() as temporary:
+            write(Path(temporary), words, rows, width)
+            settings = {
+                "data": temporary,
+                "model": arguments.model,
+                "method": json.dumps({"name": arguments.method}),
+                "epochs": 1.0,
+                "batch_size": 32,
+                "max_length": 512,
+            }
+            figures = in_fresh_process("ours.py", settings)
+        # two special tokens stand round every text
+        found[what].append({"rows": rows, "tokens_per_row": width + 2, **figures})
+        told = f"{rows} rows of {width + 2} tokens: {figures['train_seconds']:.1f} s"
+        Console(stderr=True).print(told, highlight=False)
+    return {**found, "model": arguments.model, "method": arguments.method, "environment": environment.describe()}
+
+
+def single_words(model: str) -> list[str]:
+    """Words that are one token each."""
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(Backbone.find(ModelSettings(model)).location)
+    return sorted(word for word in tokenizer.get_vocab() if word.isalpha() and word.isascii() and len(word) > 3)[:2000]
+
+
+def write(folder: Path, words: list[str], rows: int, width: int) -> None:
+    """Rows of so many words, half of which hold a word that tells their label."""
+    generator = random.Random(0)
+    counts = {"train": rows, "validation": 64, "test": 64}
+    for split, count in counts.items():
+        lines = []
+        for i in range(count):
+            text = [words[0] if i % 2 else words[1], *generator.choices(words[2:], k=width - 1)]
+            lines.append(json.dumps({"text": " ".join(text), "label": ("no", "yes")[i % 2]}))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def show(result: dict[str, Any]) -> None:
+    """A line per run: linear is the same number of seconds for a thousand tokens everywhere."""
+    table = Table(title=f"{result['model']}, {result['method']}: one epoch")
+    for title in ("rows", "tokens a row", "train s", "ms per 1,000 tokens", "peak MB"):
+        table.add_column(title, justify="right")
+    for run in (*result["rows"], *result["lengths"]):
+        table.add_row(
+            f"{run['rows']:,}",
+            str(run["tokens_per_row"]),
+            f"{run['train_seconds']:.1f}",
+            f"{1e6 * run['train_seconds'] / tokens(run):.0f}",
+            f"{run['peak_rss_bytes'] / 1e6:.0f}",
+        )
+    wide_console().print(table)
+
+
+def tokens(run: Figures) -> int:
+    """Tokens of all rows of a run."""
+    return run["rows"] * run["tokens_per_row"]
+
+
+def draw(result: dict[str, Any], file: Path) -> None:
+    """Seconds by tokens with the straight line through the origin, and memory; both by rows and by length."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        stop("the plot needs matplotlib: pip install 'nlp-transfer[benchmarks]'. The figures are in the file.")
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots(2, 2)
+    names = {"rows": ("rows of 6 tokens", "rows"), "lengths": ("tokens per row", "tokens_per_row")}
+    for column, (what, (title, key)) in enumerate(names.items()):
+        runs = result[what]
+        if not runs:
+            continue
+        across = [run[key] for run in runs]
+        time, memory = axes[0][column], axes[1][column]
+        if what == "rows":
+            time.plot(across, [run["train_seconds"] for run in runs], "o-", label="measured")
+            slope = runs[-1]["train_seconds"] / across[-1]
+            time.plot(across, [slope * count for count in across], ":", color="grey", label="linear")
+            time.set_yscale("log")
+            time.set_ylabel("seconds of training")
+            time.legend()
+        else:
+            time.plot(across, [1e6 * run["train_seconds"] / tokens(run) for run in runs], "o-")
+            time.set_ylim(bottom=0)
+            time.set_ylabel("ms per 1,000 tokens")
+        memory.plot(across, [run["peak_rss_bytes"] / 1e9 for run in runs], "o-")
+        memory.set_ylim(bottom=0)
+        memory.set_ylabel("peak memory, GB")
+        for each in (time, memory):
+            each.set_xscale("log")
+            each.set_xlabel(title)
+            each.set_xticks(across, [f"{count:,}" for count in across])
+            each.minorticks_off()
+            each.grid(alpha=0.3)
+    figure.suptitle(f"{result['model']}, {result['method']}: one epoch on {result['environment']['device_name']}")
+    # without a date, so that the same figures give the same file
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
+if __name__ == "__main__":
+    main()
