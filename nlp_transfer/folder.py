@@ -169,6 +169,7 @@ PARTS = (
     "recipe.yaml",
     "task.json",
     "report.json",
+    "report.html",
     "README.md",
     "log.jsonl",
     "model",

@@ -23,6 +23,7 @@ LAYERS = (
     ("exporting",),
     ("experiment", "predicting", "judging"),
     ("runs", "folder", "progress"),
+    ("pages",),
     ("report", "artefacts"),
     ("recipe", "evaluation"),
     ("data",),
@@ -32,7 +33,7 @@ LAYERS = (
     ("heads", "adapters", "texts", "tagging"),
     ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
     (
-        *("arguments", "pooled", "environment", "flags", "samples", "members", "quiet", "architectures"),
+        *("arguments", "pooled", "environment", "figures", "flags", "samples", "members", "quiet", "architectures"),
         *("answerer", "answers", "references", "spans", "windows"),
         *("tagger", "markup", "mentions", "schemes", "words"),
     ),
