@@ -26,7 +26,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
   nlp-transfer export   RUN --format merged|transformers|onnx --output DIR
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
   nlp-transfer doctor                                       device, precision, versions, what is missing
-  nlp-transfer demo     [--task T]                          the main job on the shipped samples, without a network
+  nlp-transfer demo     [--task T]                          four methods on a shipped sample, without a network
 
 Exit status: 0 done; 2 the request or the data is wrong; 3 stopped and resumable; 1 anything else.
 """
@@ -102,6 +102,7 @@ def _train(words: list[str]) -> None:
     run = fine_tune(options.pop("recipe"), **options)
     if not speaks():
         return
+    run.write_page()
     split = last_split(run.report)
     print(scores_lines(run.scores[split], run.report["intervals"][split], split))
     print(f"{run.folder}")
@@ -162,8 +163,8 @@ def _doctor(words: list[str]) -> None:
 
 
 def _demo(words: list[str]) -> None:
-    parser = Parser("demo", "The main job on the shipped samples: no network, no files of yours.")
-    parser.add_argument("--task", default="classification", help="a task, or sentence_pairs")
+    parser = Parser("demo", "Four methods compared on a shipped sample, or one training, without a network.")
+    parser.add_argument("--task", help="one training, of a task or sentence_pairs; unset: four methods compared")
     options, _ = parser.read(words)
     from nlp_transfer.demo import demo
 

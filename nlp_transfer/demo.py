@@ -1,14 +1,21 @@
-"""The demo: the main job on the shipped samples, from training to answers."""
+"""The demo: the main jobs on the shipped samples, a comparison of methods, or one training of any task, up to answers."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from nlp_transfer import samples
+from nlp_transfer.comparison import compare
+from nlp_transfer.comparison.display import Display, live
 from nlp_transfer.errors import RequestError, did_you_mean
 from nlp_transfer.experiment import fine_tune
+from nlp_transfer.figures import Scale, duration, size
 from nlp_transfer.recipe import Recipe
+from nlp_transfer.runs import Run, load_run
 
 RECIPES: dict[str, dict[str, Any]] = {
     "sentiment": {"task": "sentiment", "train": {"epochs": 8}},
@@ -65,25 +72,61 @@ TEXTS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def demo(name: str) -> None:
-    """Train on a sample, print the scores, and answer three texts that are in no split.
+METHODS = ("full", "head", "lora", "adapter")
+"""Compared by the demo."""
+
+COMPARED = {"epochs": 5, "batch_size": 16}
+"""How each of them is trained: three minutes for all, on two cores."""
+
+
+def demo_of_methods(epochs: float = COMPARED["epochs"]) -> None:
+    """Compare four methods on a sample, with one seed; print what came out, and answer three texts with the best of them.
 
     Args:
-        name: a task, or `sentence_pairs`: classification of two texts.
-
-    Raises:
-        RequestError: for a task without a demo.
+        epochs: of each training.
     """
-    if name not in RECIPES:
-        raise RequestError(f'there is no demo for "{name}". {did_you_mean(name, RECIPES)}')
-    recipe = Recipe.make(data=str(samples.path(name)), **RECIPES[name])
-    run = fine_tune(recipe, output=Path("runs") / f"demo-{name}", overwrite=True)
-    metric = run.task.primary.metric
-    low, high = run.report["intervals"]["test"][metric]
-    rows = run.report["data"]["rows"]
-    print(f"\nTrained on {rows['train']} rows in {run.report['time']['train_seconds']:.0f} s.")
-    title = f"Test {metric.replace('_', ' ')}"
-    print(f"{title} {run.scores['test'][metric]:.3f} (95 % {low:.3f} to {high:.3f}, {rows['test']} rows).\n")
+    name, folder = "classification", Path("runs") / "demo"
+    console = Console(stderr=True)
+    train = {**COMPARED, "epochs": epochs}
+    with live(Display(folder, METHODS, "accuracy", epochs), console):
+        compare(
+            task=name,
+            data=str(samples.path(name)),
+            methods=METHODS,
+            seeds=[0],
+            trials=1,
+            train=train,
+            forgetting=False,
+            engine="here",
+            output=folder,
+            overwrite=True,
+            silent=console.is_terminal,
+        )
+    found = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
+    _print_entries(found)
+    best = found["inside"]["best"]
+    run = load_run(folder / best["folder"])
+    print(f"\n{best['candidate']} answers:")
+    _print_answers(name, run)
+    print(f"\nThe report, with plots and errors: {folder / 'report.html'}")
+    print("One seed shows no difference between methods; five do, on your own rows:")
+    print("  nlp-transfer compare --task classification --data YOUR.csv --output runs/compare")
+
+
+def _print_entries(found: dict[str, Any]) -> None:
+    """A line for every candidate and baseline, the best first."""
+    scale, entries = Scale(points=True), found["sizes"][0]["entries"]
+    print(f"\n{found['rows']['train']} rows to train, {found['rows']['test']} to judge by; accuracy in points.\n")
+    print(f"{'':<36}{'accuracy':>9}  {'95 %, over rows':>16}  {'training':>9}  {'stored':>8}")
+    for entry in sorted(entries, key=lambda entry: -(entry["spread"]["mean"] or 0.0)):
+        spread, costs = entry["spread"], entry["costs"]
+        figures = (f"{scale.score(spread['mean']):>9}", f"{scale.interval(spread['bootstrap']):>16}")
+        spent = (f"{duration(costs.get('train_seconds')):>9}", f"{size(costs.get('stored_bytes')):>8}")
+        print(f"{entry['candidate']:<36}{'  '.join((*figures, *spent))}")
+
+
+def _print_answers(name: str, run: Run) -> None:
+    """What a run says to the texts of its demo."""
     if name == "qa":
         print(f"{CONTEXT}\n")
     for asked, answer in zip(TEXTS[name], run.predict(list(TEXTS[name])), strict=True):
@@ -92,7 +135,33 @@ def demo(name: str) -> None:
         else:
             first, *more = answer.words(digits=2)
             print("  ".join([f"{first:<10} {' '.join(more)}", *([asked] if isinstance(asked, str) else asked)]))
-    print(f"\nThe run: {run.folder}/ (report.json, README.md, model/). Ask it more:")
+
+
+def demo(name: str | None = None) -> None:
+    """Train on a sample, print the scores, and answer three texts that are in no split.
+
+    Args:
+        name: a task, or `sentence_pairs`: classification of two texts; None: four methods are compared.
+
+    Raises:
+        RequestError: for a task without a demo.
+    """
+    if name is None:
+        demo_of_methods()
+        return
+    if name not in RECIPES:
+        raise RequestError(f'there is no demo for "{name}". {did_you_mean(name, RECIPES)}')
+    recipe = Recipe.make(data=str(samples.path(name)), **RECIPES[name])
+    run = fine_tune(recipe, output=Path("runs") / f"demo-{name}", overwrite=True)
+    run.write_page()
+    metric = run.task.primary.metric
+    low, high = run.report["intervals"]["test"][metric]
+    rows = run.report["data"]["rows"]
+    print(f"\nTrained on {rows['train']} rows in {run.report['time']['train_seconds']:.0f} s.")
+    title = f"Test {metric.replace('_', ' ')}"
+    print(f"{title} {run.scores['test'][metric]:.3f} (95 % {low:.3f} to {high:.3f}, {rows['test']} rows).\n")
+    _print_answers(name, run)
+    print(f"\nThe run: {run.folder}/ (report.html, README.md, model/). Ask it more:")
     again = {1: '"your own text"', 2: '"your own text" "another"'}[len(run.task.asked_columns)]
     if name == "qa":
         again = '--question "Your own question?" --context-file article.txt'

@@ -190,6 +190,7 @@ PARTS = (
     "recipe.yaml",
     "task.json",
     "report.json",
+    "report.html",
     "README.md",
     "log.jsonl",
     "model",

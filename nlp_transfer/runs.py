@@ -194,6 +194,15 @@ class Run:
         remembered = self.report["data"]["columns"]
         return load_one(source, self.task, answers, warnings, columns or {}, remembered)
 
+    def write_page(self) -> Path:
+        """Write report.html into the folder: the report as people read it; gives its path.
+
+        It holds texts of the data, the surest wrong answers; `push_to_hub` leaves it here.
+        """
+        from nlp_transfer.pages import run as page  # drawing takes a moment to load, and few runs are looked at
+
+        return page.write(self.folder, self.report, self.task.primary.metric, self.task.asked_columns)
+
     def push_to_hub(self, repo_id: str, private: bool = True, token: str | None = None) -> str:
         """Upload model, task, recipe, report and card to the Hub, and give back the address.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import runpy
 import shlex
@@ -13,9 +14,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from rich.console import Console
 
-from nlp_transfer import backbone, cli, methods, samples, tasks
+from nlp_transfer import backbone, cli, demo, methods, samples, tasks
 from nlp_transfer.comparison import engine
+from nlp_transfer.comparison.display import Display
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -155,7 +158,29 @@ def test_the_demo_ends_with_answers(task: str, work: Path, capsys: pytest.Captur
     assert cli.main(["demo", "--task", task]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^Test (accuracy|micro f1|pearson correlation|f1) -?[0-9.]+ \(95 % ", printed, re.MULTILINE)
-    assert (work / "runs" / f"demo-{task}" / "report.json").is_file()
+    assert (work / "runs" / f"demo-{task}" / "report.html").is_file()
+
+
+def test_the_demo_compares_methods_and_answers(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo"]) == 0
+    printed = capsys.readouterr().out
+    for method in demo.METHODS:
+        assert re.search(
+            rf"^{method} +\d+\.\d\d +\d+\.\d\d to \d+\.\d\d +[\d.]+ \w+ +[\d.]+ \w+$", printed, re.MULTILINE
+        )
+    for text in demo.TEXTS["classification"]:
+        assert text in printed
+    assert "runs/demo/report.html" in printed
+    assert (work / "runs/demo/report.html").is_file()
+    seen = Console(width=80, file=io.StringIO())
+    seen.print(Display(work / "runs/demo", [*demo.METHODS, "ia3", "bitfit"], "accuracy", 5))
+    assert "so far" in seen.file.getvalue()
+    assert "done" not in seen.file.getvalue(), "what lay there before is not this comparison"
+    display = Display(work / "runs/demo", [*demo.METHODS, "ia3", "bitfit"], "accuracy", 5)
+    display.started = 0
+    seen.print(display)
+    assert seen.file.getvalue().count("done") == 4
+    assert "getting ready" in seen.file.getvalue()
 
 
 RECIPES = sorted(set((ROOT / "recipes").glob("*.py")) - {ROOT / "recipes" / "compare_methods.py"})

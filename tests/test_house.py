@@ -23,6 +23,7 @@ LAYERS = (
     ("exporting",),
     ("experiment", "predicting", "judging"),
     ("runs", "folder", "progress"),
+    ("pages",),
     ("report", "artefacts"),
     ("recipe", "evaluation"),
     ("data",),
@@ -33,8 +34,8 @@ LAYERS = (
     ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
     ("trust",),
     (
-        *("arguments", "models", "questions", "environment", "flags", "samples", "members", "quiet", "architectures"),
-        "configurations",
+        *("arguments", "models", "questions", "environment", "figures", "flags", "samples", "members", "quiet"),
+        *("architectures", "configurations"),
     ),
     ("errors",),
 )

@@ -40,6 +40,7 @@ PARTS = (
     "forgetting",
     "results.csv",
     "report.md",
+    "report.html",
     "analysis.json",
 )
 """Everything that a comparison writes into its folder."""

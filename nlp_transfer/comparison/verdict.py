@@ -38,6 +38,20 @@ def sentences(analysis: Analysis) -> list[str]:
     ]
 
 
+def headline(analysis: Analysis) -> str:
+    """The verdict at the largest training size in one line, without figures."""
+    size = analysis.sizes[0]
+    among = keepers(size, analysis.reference)
+    names = _joined([entry.candidate for entry in among])
+    if not among:
+        return "No verdict: nothing to hold against each other." if not size.differences else "No verdict yet."
+    if len(among) == 1:
+        return f"Choose {names}."
+    if any(each.finding == "better" for each in size.differences):
+        return f"{names} are better than {analysis.reference}: choose by cost."
+    return f"{names} are not told apart: choose by cost."
+
+
 def finding(difference: Difference, scale: Scale, rows: int) -> str:
     """What one difference shows, with its evidence, without a full stop."""
     name, reference, spread = difference.candidate, difference.reference, difference.spread

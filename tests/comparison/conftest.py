@@ -46,6 +46,11 @@ MakeFolder = Callable[..., Path]
 
 @pytest.fixture
 def make_folder(fitted: Path, tmp_path: Path) -> MakeFolder:
+    """Makes a comparison's folder, as `maker` says."""
+    return maker(fitted, tmp_path / "compare")
+
+
+def maker(fitted: Path, folder: Path) -> MakeFolder:
     """Makes a comparison's folder: `make_folder({"full": [0.9, ...], "lora": [...]})`, shares answered right by seed.
 
     None stands for a run that diverged.
@@ -57,7 +62,6 @@ def make_folder(fitted: Path, tmp_path: Path) -> MakeFolder:
         rows: int = 400,
         **protocol: Any,
     ) -> Path:
-        folder = tmp_path / "compare"
         by_size = runs if all(isinstance(key, int) for key in runs) else {5000: runs}
         lines = []
         for size, candidates in by_size.items():

@@ -1,0 +1,216 @@
+"""What runs keep beside their scores: how they learned, where they differ, what the best of them takes for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlp_transfer.comparison import verdict
+from nlp_transfer.comparison.analysis import Analysis, Entry
+from nlp_transfer.comparison.evidence import Evidence, Line
+from nlp_transfer.pages import kept
+
+ANSWERS = 300
+"""Numbers held against their truth, at most: evenly spread over the rows."""
+
+PRICES: tuple[tuple[str, Callable[[Mapping[str, float]], float | None]], ...] = (
+    ("train_seconds", lambda costs: costs.get("train_seconds")),
+    ("peak_bytes", lambda costs: costs.get("peak_device_bytes", costs.get("peak_rss_bytes"))),
+    ("learning_weights", lambda costs: costs["trainable"] + costs["head"] if "trainable" in costs else None),
+    ("disk_bytes", lambda costs: costs.get("disk_bytes", costs.get("stored_bytes"))),
+)
+"""What a score may cost: seconds of training, the most memory held, weights that learn (the head's too), bytes to carry away."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How a candidate learned at the largest training size, means over seeds."""
+
+    candidate: str
+    steps: tuple[float, ...]
+    loss: tuple[float, ...]
+    """On the training rows, in the mean since the step before."""
+    evaluated: tuple[int, ...]
+    """Steps after which validation was judged."""
+    validation: tuple[float, ...]
+    """The score that is compared."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some of the test rows, or one of the answers."""
+
+    name: str
+    rows: int
+    scores: Mapping[str, float]
+    """By candidate, means over seeds."""
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """The score of parts of the test rows, for every candidate."""
+
+    by: str
+    metric: str
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Price:
+    """One cost of every candidate, and its score: both means over seeds."""
+
+    cost: str
+    costs: Mapping[str, float]
+    scores: Mapping[str, float]
+    front: tuple[str, ...]
+    """Candidates of which no other is better at no higher cost, the cheapest first."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The run to load: of the candidate to choose the one that validation likes best."""
+
+    candidate: str
+    seed: int
+    folder: str
+    confusion: Mapping[str, Any] | None
+    """`labels`, and `rows` of counts: truth down, answers across."""
+    truth: tuple[float, ...]
+    """Of some test rows, where answers are numbers."""
+    answers: tuple[float, ...]
+    errors: Mapping[str, Any]
+    warnings: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What lies behind the scores of the largest training size."""
+
+    prices: tuple[Price, ...]
+    curves: tuple[Curve, ...]
+    breakdowns: tuple[Breakdown, ...]
+    best: Best | None
+
+
+def look(evidence: Evidence, analysis: Analysis) -> Inside:
+    """What the folders of a comparison's runs tell; of runs whose folders are gone, nothing."""
+    size = analysis.sizes[0]
+    entries = [entry for entry in size.entries if not entry.baseline and entry.spread.mean is not None]
+    runs: dict[str, list[Line]] = {entry.candidate: [] for entry in entries}
+    for line in evidence.of("run", size.train_rows):
+        if line["candidate"] in runs and evidence.finished(line):
+            runs[line["candidate"]].append(line)
+    reports = {
+        name: [report for line in lines if (report := kept.read(evidence.folder / line["folder"] / "report.json"))]
+        for name, lines in runs.items()
+    }
+    curves = [_curve(name, [evidence.folder / line["folder"] for line in its], evidence) for name, its in runs.items()]
+    winner = verdict.winner(analysis, size)
+    return Inside(
+        prices=tuple(prices(entries, analysis.higher_is_better)),
+        curves=tuple(curve for curve in curves if curve),
+        breakdowns=tuple(_breakdowns(reports, evidence.metric)),
+        best=_best(evidence, winner, runs) if winner and winner.best_run else None,
+    )
+
+
+def prices(entries: Sequence[Entry], higher_is_better: bool) -> list[Price]:
+    """What scores cost, for every cost that at least two candidates have."""
+    found = []
+    for name, cost in PRICES:
+        costs = {entry.candidate: value for entry in entries if (value := cost(entry.costs)) is not None and value > 0}
+        scores = {entry.candidate: float(entry.spread.mean or 0.0) for entry in entries if entry.candidate in costs}
+        if len(costs) > 1:
+            found.append(Price(name, costs, scores, tuple(front(costs, scores, higher_is_better))))
+    return found
+
+
+def front(costs: Mapping[str, float], scores: Mapping[str, float], higher_is_better: bool) -> list[str]:
+    """The Pareto front, the cheapest first: nobody who costs as little is as good."""
+    sign = 1 if higher_is_better else -1
+    found: list[str] = []
+    for name in sorted(costs, key=lambda name: (costs[name], -sign * scores[name])):
+        if not found or sign * scores[name] > sign * scores[found[-1]]:
+            found.append(name)
+    return found
+
+
+def _curve(name: str, folders: Iterable[Path], evidence: Evidence) -> Curve | None:
+    """Means over the seeds whose logs have the same steps, as all of one training size have."""
+    losses, scores = [], []
+    for folder in folders:
+        lines = kept.log(folder)
+        losses.append({line["step"]: line["loss"] for line in lines if "loss" in line})
+        told = {line["step"]: line["validation"].get(evidence.metric) for line in lines if "validation" in line}
+        scores.append({step: score for step, score in told.items() if score is not None})
+    if not any(scores):
+        return None
+    steps, loss = kept.thinned(*_mean(losses))
+    evaluated, validation = _mean(scores)
+    return Curve(name, steps, loss, tuple(map(int, evaluated)), validation)
+
+
+def _mean(curves: Sequence[Mapping[int, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The steps that all curves have, and the mean there."""
+    known = [curve for curve in curves if curve]
+    steps = sorted(set.intersection(*(set(curve) for curve in known))) if known else []
+    return tuple(map(float, steps)), tuple(float(np.mean([curve[step] for curve in known])) for step in steps)
+
+
+def _breakdowns(reports: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> list[Breakdown]:
+    """Scores by class, by length of the texts, and by whatever else the task sorts its rows."""
+    found: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
+    rows: dict[tuple[str, str], dict[str, int]] = {}
+    for name, its in reports.items():
+        for report in its:
+            for part, group, count, score in kept.parts(report.get("details", {}).get("test", {}), metric):
+                found.setdefault(part, {}).setdefault(group, {}).setdefault(name, []).append(score)
+                rows.setdefault(part, {})[group] = count
+    return [
+        Breakdown(
+            by,
+            measure,
+            tuple(
+                Group(group, rows[by, measure][group], {name: float(np.mean(scores)) for name, scores in each.items()})
+                for group, each in groups.items()
+            ),
+        )
+        for (by, measure), groups in found.items()
+    ]
+
+
+def _best(evidence: Evidence, winner: Entry, runs: Mapping[str, Sequence[Line]]) -> Best:
+    line = next(line for line in runs[winner.candidate] if line["folder"] == winner.best_run)
+    report = kept.read(evidence.folder / line["folder"] / "report.json")
+    details = report.get("details", {}).get("test", {})
+    truth, answers = _numbers(evidence, line) if "error_quantiles" in details else ((), ())
+    errors = details.get("errors", {})
+    return Best(
+        candidate=winner.candidate,
+        seed=line["seed"],
+        folder=line["folder"],
+        confusion=details.get("confusion_matrix"),
+        truth=truth,
+        answers=answers,
+        errors={name: errors[name] for name in ("wrong", "most_confident", "confusions") if name in errors},
+        warnings=tuple(_here(warning, evidence.folder) for warning in report.get("data", {}).get("warnings", ())),
+        notes=tuple(report.get("data", {}).get("notes", ())),
+    )
+
+
+def _here(warning: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A warning whose rows stand in files of the comparison's folder."""
+    return {**warning, "rows": [str(row).removeprefix(f"{folder}/") for row in warning["rows"]]}
+
+
+def _numbers(evidence: Evidence, line: Line) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The truth and the answers of some test rows."""
+    judged = evidence.judged(line)
+    answers, truth = (np.asarray(judged[name], dtype=float).ravel() for name in ("predictions", "references"))
+    some = np.unique(np.linspace(0, len(truth) - 1, num=min(ANSWERS, len(truth))).astype(int))
+    return tuple(truth[some].tolist()), tuple(answers[some].tolist())

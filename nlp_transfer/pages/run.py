@@ -1,0 +1,94 @@
+"""The report of a single run as a page: its score and how sure it is, how it learned, where it is wrong, how to load it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nlp_transfer import figures, pages
+from nlp_transfer.figures import Scale
+from nlp_transfer.pages import drawings, kept
+from nlp_transfer.pages.plots import Plot
+from nlp_transfer.report import last_split
+
+NAME = "report.html"
+
+MOST_LABELS = 30
+"""Of a confusion matrix on a page; of more the most frequent confusions stand there."""
+
+
+class Decimals(Scale):
+    """Scores of all kinds below each other, as the model card has them."""
+
+    def score(self, value: float | None) -> str:
+        """Four decimals."""
+        return figures.NONE if value is None else f"{value:.4f}"
+
+
+def write(folder: Path, report: Mapping[str, Any], metric: str, asked: Sequence[str]) -> Path:
+    """Write report.html, of a finished run.
+
+    Args:
+        folder: of the run, as a reader reaches it.
+        report: as report.json has it.
+        metric: the score that the best weights were chosen by.
+        asked: columns of a row without its answer.
+    """
+    split = last_split(report)
+    details = report["details"][split]
+    answers = next((name for name in kept.CLASSES if details.get(name)), None)
+    confusion = details.get("confusion_matrix")
+    path = json.dumps(str(folder), ensure_ascii=False)
+    pages.write(
+        folder / NAME,
+        "run.html.jinja",
+        Decimals(points=False),
+        report=report,
+        metric=metric,
+        split=split,
+        details=details,
+        answer=kept.CLASSES.get(str(answers), ""),
+        answers=details.get(answers, {}),
+        groups=_groups(details, metric),
+        confusion=confusion if confusion and len(confusion["labels"]) <= MOST_LABELS else None,
+        confusions=_confusions(details),
+        plots=_plots(folder, metric),
+        asked=asked,
+        code=f"from nlp_transfer import load_run\nrun = load_run({path})\nprint(run.predict([...]))",
+        sections=[(name.lower(), name) for name in ("Score", "Learning", "Errors", "Data", "Cost", "Load")],
+    )
+    return folder / NAME
+
+
+def _plots(folder: Path, metric: str) -> list[Plot]:
+    """Loss and validation score by step."""
+    lines = kept.log(folder)
+    losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
+    judged = {line["step"]: line["validation"][metric] for line in lines if metric in line.get("validation", {})}
+    found = []
+    if losses:
+        said = "Loss on training rows by step."
+        line = drawings.Line("loss", 0, *kept.thinned(list(losses), list(losses.values())))
+        found.append(Plot("Loss", said, drawings.curves([line], "loss", said, "step", "loss on training rows")))
+    if judged:
+        said, words = "Score on validation rows by step; the best weights were kept.", metric.replace("_", " ")
+        line = drawings.Line(metric, 0, list(judged), list(judged.values()))
+        found.append(Plot("Validation", said, drawings.curves([line], "judged", said, "step", f"validation {words}")))
+    return found
+
+
+def _groups(details: Mapping[str, Any], metric: str) -> dict[str, list[tuple[str, int, float]]]:
+    """The primary score of parts of the rows, by what they are sorted by."""
+    found: dict[str, list[tuple[str, int, float]]] = {}
+    for (by, measure), name, rows, score in kept.parts(details, metric):
+        if measure == metric and by not in kept.CLASSES.values():
+            found.setdefault(by, []).append((name, rows, score))
+    return found
+
+
+def _confusions(details: Mapping[str, Any]) -> list[Any]:
+    """Frequent confusions, where answers are words and any was given twice."""
+    found = details.get("errors", {}).get("confusions", [])
+    return list(found) if any(each["count"] > 1 for each in found) else []

@@ -1,0 +1,210 @@
+"""The report of a comparison as a page: every number founded, every text escaped, readable on a phone and on a desk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nlp_transfer import load_run
+from nlp_transfer.comparison import drawing, plots
+from nlp_transfer.comparison.analysis import analyse
+from nlp_transfer.comparison.conclusion import conclude
+from nlp_transfer.comparison.evidence import Evidence
+from nlp_transfer.comparison.inside import front, look
+from nlp_transfer.pages import kept
+from tests.browser import started
+from tests.pages import faults, shown, unfounded
+
+from .conftest import MakeFolder, maker
+
+FULL = [0.900, 0.905, 0.895, 0.9025, 0.8975]
+LORA = [0.8975, 0.905, 0.8925, 0.900, 0.900]
+HEAD = [0.750, 0.760, None, 0.755, 0.745]
+HOSTILE = "adapter:x=<script>alert(1)</script>"
+LONG = "adapter:placement=houlsby,reduction_factor=16,activation=gelu"
+TFIDF = "TF-IDF + logistic regression"
+LABELS = [
+    "</script><img src=x onerror=alert(1)>",
+    "سلام",
+    '$x_1$ & "quotes"',
+    *(f"label number {i}" for i in range(17)),
+]
+TEXT = "<b>Not bold</b> &amp; not an entity </style><script src='http://example.org/x.js'></script>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_draws() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(drawing.draw, "__defaults__", (40, 0))
+        yield
+
+
+def keep(folder: Path, details: dict[str, Any] | None = None) -> None:
+    """Give every run of a made comparison what a run keeps: a report and a log; and three trials to every candidate."""
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    more = []
+    for line in lines:
+        if line["kind"] == "trial":
+            for rate, score in ((1e-5, 0.5), (1e-3, 0.7)):
+                more.append({**line, "learning_rate": rate, "scores": {"validation": {"accuracy": score}}})
+        if line["status"] != "finished" or line["kind"] != "run":
+            continue
+        (folder / line["folder"]).mkdir(parents=True, exist_ok=True)
+        found = details or classes(line["scores"]["test"]["accuracy"])
+        warning = {
+            "kind": "same",
+            "message": f"a text twice: {TEXT}",
+            "count": 2,
+            "rows": [f"{folder}/data/train.jsonl, line 3"],
+        }
+        data = {"warnings": [warning], "notes": ["column 'a' read as text."]}
+        report = kept.read(folder / line["folder"] / "report.json")
+        (folder / line["folder"] / "report.json").write_text(
+            json.dumps({**report, "status": "finished", "details": {"test": found}, "data": data}), encoding="utf-8"
+        )
+        log = [{"step": step, "loss": 2 / step + 0.01 * line["seed"]} for step in range(1, 200)]
+        judged = [{"step": step, "validation": {"accuracy": 0.5 + step / 1000}} for step in (66, 132, 199)]
+        (folder / line["folder"] / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in log + judged))
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines + more), encoding="utf-8")
+
+
+def classes(right: float) -> dict[str, Any]:
+    """Details of a classifier of 20 labels."""
+    scores = {
+        name: {"precision": right, "recall": right, "f1": right - i / 100, "support": 20}
+        for i, name in enumerate(LABELS)
+    }
+    rows = [[18 if i == j else int(j == (i + 1) % 20) * 2 for j in range(20)] for i in range(20)]
+    wrong = {"place": 7, "text": TEXT, "gold": LABELS[1], "answer": LABELS[0], "confidence": 0.987}
+    lengths = [
+        {"characters": [1, 40], "rows": 200, "accuracy": right},
+        {"characters": [41, 90], "rows": 200, "accuracy": 0.5},
+    ]
+    errors = {"wrong": 40, "most_confident": [wrong], "by_length": lengths}
+    return {"per_class": scores, "confusion_matrix": {"labels": LABELS, "rows": rows}, "errors": errors}
+
+
+@pytest.fixture(scope="module")
+def rich(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison that has everything: sizes, searches, baselines, long and hostile names, a run that diverged."""
+    candidates = {"full": FULL, LONG: LORA, "head": HEAD, HOSTILE: LORA[::-1]}
+    folder = maker(fitted, tmp_path_factory.mktemp("rich") / "compare")(
+        {5000: candidates, 500: candidates}, {TFIDF: 0.7, "majority class": 0.4}, flags=["a flag of 3"]
+    )
+    keep(folder)
+    conclude(folder)
+    return folder
+
+
+@pytest.fixture
+def poor(make_folder: MakeFolder) -> Path:
+    """A comparison of one seed, whose run folders hold next to nothing."""
+    folder = make_folder({"full": FULL[:1], "head": HEAD[:1]})
+    conclude(folder)
+    return folder
+
+
+def test_every_number_is_founded_and_every_text_escaped(rich: Path) -> None:
+    page = rich / "report.html"
+    assert unfounded(page, rich / "analysis.json", rich / "results.jsonl") == []
+    source, texts = page.read_text(encoding="utf-8"), " ".join(shown(page).texts)
+    assert "<script" not in source
+    assert "<img" not in source
+    assert source.count("</style>") == 1
+    for each in (HOSTILE, LONG, TEXT, *LABELS, "a flag of 3", "the loss is nan | after step 3"):
+        assert each in texts
+    assert "data/train.jsonl, line 3" in texts
+    assert str(rich) not in texts
+    assert f"load_run(&#34;{rich / 'runs'}" in source
+
+
+def test_an_unfounded_number_would_be_seen(rich: Path, tmp_path: Path) -> None:
+    source = (rich / "report.html").read_text(encoding="utf-8")
+    page = tmp_path / "report.html"
+    for old, new in (
+        ("<h2", "<p>in 77 of 78 runs</p><h2"),
+        (">90.00</data>", ">90.01</data>"),
+        ('="0.9"', '="0.9001"'),
+    ):
+        assert old in source
+        page.write_text(source.replace(old, new, 1), encoding="utf-8")
+        assert unfounded(page, rich / "analysis.json", rich / "results.jsonl")
+
+
+def test_the_same_figures_make_the_same_page(poor: Path) -> None:
+    source = (poor / "report.html").read_bytes()
+    conclude(poor)
+    assert (poor / "report.html").read_bytes() == source
+
+
+@pytest.fixture
+def single(fitted: Path, tmp_path: Path) -> Path:
+    """The page of a single run, of many labels and hostile texts."""
+    folder = shutil.copytree(fitted, tmp_path / "single")
+    report = kept.read(folder / "report.json")
+    report["details"]["test"] = classes(0.9)
+    report["data"]["warnings"] = [{"kind": "same", "message": TEXT, "count": 1, "rows": ["a.csv, line 3"]}]
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    return load_run(folder).write_page()
+
+
+def test_the_page_of_a_single_run_is_founded_and_escaped(single: Path, fitted: Path) -> None:
+    assert unfounded(single, single.with_name("report.json"), single.with_name("log.jsonl")) == []
+    source, texts = single.read_text(encoding="utf-8"), " ".join(shown(single).texts)
+    assert "<script" not in source
+    assert "<img" not in source
+    assert all(each in texts for each in (TEXT, *LABELS, "By length of the text"))
+    assert "Loss" in texts
+    assert f"load_run(&#34;{single.parent}&#34;)" in source
+
+
+def test_a_browser_finds_nothing_wrong(rich: Path, poor: Path, single: Path, tmp_path: Path) -> None:
+    with started(tmp_path) as browser:
+        assert faults(browser, rich / "report.html") == []
+        assert faults(browser, single, themes=(True,)) == []
+        assert faults(browser, poor / "report.html", themes=(False,)) == []
+        bad = tmp_path / "bad.html"
+        source = (poor / "report.html").read_text(encoding="utf-8")
+        added = "<h4></h4><div style='width: 5000px; color: #999'>wide</div><img src='http://127.0.0.1:9/x.png'>"
+        bad.write_text(source.replace("<main", f"{added}<main"), encoding="utf-8")
+        said = str(faults(browser, bad, themes=(False,)))
+        for each in ("pixels too wide", "2.8", "what a data set brought", "Content Security Policy"):
+            assert each in said, "it would have been seen"
+
+
+def test_run_folders_that_hold_next_to_nothing_have_a_page(poor: Path) -> None:
+    found = shown(poor / "report.html")
+    assert "No verdict yet." in found.texts
+    assert unfounded(poor / "report.html", poor / "analysis.json", poor / "results.jsonl") == []
+
+
+def test_the_front_holds_those_of_which_none_is_better_at_no_higher_cost() -> None:
+    costs = {"dear": 9.0, "cheap": 1.0, "middle": 3.0, "as dear and worse": 3.0, "dear and worse": 10.0}
+    scores = {"dear": 0.9, "cheap": 0.5, "middle": 0.8, "as dear and worse": 0.7, "dear and worse": 0.9}
+    assert front(costs, scores, higher_is_better=True) == ["cheap", "middle", "dear"]
+    lower = {name: 1 - score for name, score in scores.items()}
+    assert front(costs, lower, higher_is_better=False) == ["cheap", "middle", "dear"]
+
+
+def test_what_runs_keep_is_put_together(rich: Path) -> None:
+    evidence = Evidence.read(rich)
+    analysis = analyse(evidence)
+    inside = look(evidence, analysis)
+    curve = next(curve for curve in inside.curves if curve.candidate == "full")
+    assert curve.evaluated == (66, 132, 199)
+    assert len(curve.steps) == len(curve.loss) == kept.POINTS
+    assert curve.loss[0] == pytest.approx(sum(2 / step for step in range(1, 5)) / 4 + 0.02), (
+        "the mean over steps and seeds"
+    )
+    by_class = inside.breakdowns[0]
+    assert (by_class.by, by_class.metric) == ("class", "f1")
+    assert by_class.groups[3].scores["full"] == pytest.approx(sum(FULL) / 5 - 0.03)
+    prices = {price.cost: price for price in inside.prices}
+    assert prices["train_seconds"].front[0] == "head"
+    assert prices["train_seconds"].costs["full"] == 150.0
+    assert list(plots.series(analysis)) == ["full", LONG, "head", HOSTILE]
