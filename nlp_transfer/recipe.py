@@ -110,7 +110,7 @@ class Recipe:
         return _checked(values)
 
     def resolved(self, backbone: Backbone, device: torch.device) -> Recipe:
-        """The recipe with every automatic value settled: learning rate, precision, length, pooling.
+        """The recipe with every automatic value settled that needs no rows: learning rate, precision, length, pooling.
 
         Raises:
             RequestError: for a precision that the device does not have, or texts longer than the backbone can read.

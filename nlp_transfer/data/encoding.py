@@ -75,7 +75,7 @@ def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: Pr
                     started = time.perf_counter()
                     anew(rows, task, tokenizer, making.path / ENCODED)
                     try:
-                        store.make_room((making.path / ENCODED).stat().st_size)
+                        store.make_room((making.path / ENCODED).stat().st_size, making.path)
                         entry = making.keep(seconds=time.perf_counter() - started, rows=len(rows))
                     except NoRoom as reason:
                         store.say(f"encoded rows are kept for this run alone: {reason}.")

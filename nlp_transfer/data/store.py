@@ -67,7 +67,8 @@ class Store:
     """Called while another process is waited for; may end that by raising."""
     say: Callable[[str], None] = lambda _: None
     saved: dict[str, float] = field(default_factory=dict)
-    """By kind, how many seconds the making of what this run found took when it was made."""
+    """By kind, how many seconds the making of what this run found took when it was made, less those that it waited for it."""
+    waited: float = 0.0
     given_up: bool = False
 
     @classmethod
@@ -112,7 +113,7 @@ class Store:
         with suppress(OSError):  # it may be somebody else's, to be read alone
             os.utime(path / MANIFEST)  # the time of its last use
         kind = key.partition("-")[0]
-        self.saved[kind] = self.saved.get(kind, 0.0) + float(told.get("seconds", 0.0))
+        self.saved[kind] = self.saved.get(kind, 0.0) + max(0.0, float(told.get("seconds", 0.0)) - self.waited)
         return Entry(path, told)
 
     @contextmanager
@@ -138,18 +139,18 @@ class Store:
             lock.release()
 
     def _acquire(self, lock: FileLock, wait: bool) -> bool:
-        told = False
+        self.waited, began = 0.0, time.monotonic()
         while True:
             try:
                 lock.acquire()
             except Timeout:
                 if not wait:
                     return False
-                if not told:
+                if not self.waited:
                     self.say("another process computes the same; waiting for it.")
-                told = True
                 self.check()
                 time.sleep(LOOK)
+                self.waited = time.monotonic() - began
             else:
                 return True
 
@@ -178,8 +179,8 @@ class Store:
             self.say(f"nothing is kept for later runs: {reason}.")
         self.given_up = True
 
-    def make_room(self, size: int) -> None:
-        """Remove what was not used for longest, until there is room for so many bytes.
+    def make_room(self, size: int, where: Path) -> None:
+        """Remove what was not used for longest, until there is room for so many bytes in the folder of an entry being made.
 
         Raises:
             NoRoom: where there is none.
@@ -190,7 +191,8 @@ class Store:
             raise NoRoom(f"{self.folder} has {free // 2**20} MiB left, and as much as is kept must stay free")
         self._clear_up()
         entries = sorted(self._entries())
-        used = sum(each for _, each, _ in entries) + sum(_size(path) for path in self.folder.glob(f"{PART}*"))
+        others = (path for path in self.folder.glob(f"{PART}*") if path != where)
+        used = sum(each for _, each, _ in entries) + sum(map(_size, others))
         for _, each, path in entries:
             if used + size <= self.gigabytes * 2**30:
                 break
@@ -237,7 +239,7 @@ class Making:
             NoRoom: where there is none.
         """
         try:
-            self.store.make_room(size)
+            self.store.make_room(size, self.path)
             with (self.path / name).open("wb") as file:
                 # a mapped file that finds the disk full ends the process
                 file.truncate(size)

@@ -51,12 +51,14 @@ class Capacity:
         except RuntimeError as error:
             if "No executable batch size" not in str(error):
                 raise
+            found = 0
+        if self.accelerator.num_processes > 1:
+            found = min(gather_object([found]))
+        if not found:
             raise RequestError(
                 "train.batch_size auto: not even a batch of one row fits into memory. Lower --data.max_length, take "
                 "--train.gradient_checkpointing true, a method with fewer weights that learn, or a smaller model."
-            ) from error
-        if self.accelerator.num_processes > 1:
-            found = min(gather_object([found]))
+            )
         return replace(settings, batch_size=found, accumulate=step // found)
 
     def _attempt(self, batch_size: int) -> int:

@@ -98,7 +98,7 @@ class Loop:
     """Called with the plain model at the start of every epoch: which weights learn in it."""
     still: Sequence[nn.Module] = ()
     """Parts that never change: they run as in prediction, without dropout."""
-    rows_per_step: float = 0.0
+    rows_per_step: float = field(default=0.0, init=False)
     """Rows of a mean step of this epoch, where steps count by them; else 0."""
 
     def __post_init__(self) -> None:

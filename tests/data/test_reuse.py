@@ -125,6 +125,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "the attention's implementation": {"change_model": another_attention},
     "how many blocks": {"method": {"method": "freeze", "lowest": 2}},
     "the whole backbone": {"method": {"method": "head"}},
+    "what the head reads": {"method": {"method": "head"}, "pooling": "last"},
     "the limit of tokens": {"max_length": 24},
     "which rows": {"rows": 23},
     "the tokenizer": {"change_tokenizer": another_word},

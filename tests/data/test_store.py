@@ -150,6 +150,9 @@ def test_who_needs_the_same_waits_for_it_and_clears_nothing_up(tmp_path: Path) -
     assert entry
     assert (entry.path / "file").read_bytes() == b"content"
     assert looks
+    # a second was saved, but some of it was spent with waiting
+    assert store.saved == {"kind": pytest.approx(max(0.0, 1.0 - store.waited))}
+    assert store.waited > 0
     assert said == ["another process computes the same; waiting for it."]
 
 
@@ -202,7 +205,7 @@ def test_what_is_too_large_is_not_kept_and_costs_nothing_else(tmp_path: Path, mo
     usage = type("Usage", (), {"free": 10 * MEGABYTE})
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(NoRoom, match="has 10 MiB left, and as much as is kept must stay free"):
-        Store(tmp_path).make_room(6 * MEGABYTE)
+        Store(tmp_path).make_room(6 * MEGABYTE, tmp_path / f"{PART}kind-0001")
     assert keys(store) == ["kind-0000"]
 
 
