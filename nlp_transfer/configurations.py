@@ -47,7 +47,7 @@ JSON_BYTES = 2**25
 """Bytes of a configuration."""
 
 
-def fault(file: Path, code: bool) -> str | None:
+def fault(file: Path) -> str | None:
     """What is wrong with a configuration."""
     if file.stat().st_size > JSON_BYTES:
         return f"has {file.stat().st_size:,} bytes, as no configuration does"
@@ -59,7 +59,7 @@ def fault(file: Path, code: bool) -> str | None:
         return f"is no JSON that can be read: {'nested too deeply' if deep else first_line(error)}"
     index = file.name.endswith(".index.json")
     for name, value in every:
-        if reason := _leads_to_code(name, value, code) or _too_large(name, value):
+        if reason := _leads_to_code(name, value) or _too_large(name, value):
             return reason
         named = NAMES_A_FILE.search(name) and name not in TOLD
         if isinstance(value, str) and (named or (index and name != "format")) and (reason := _outside(name, value)):
@@ -81,17 +81,9 @@ def _settings(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _settings(inner, name)
 
 
-def _leads_to_code(name: str, value: Any, code: bool) -> str | None:
-    if name in CODE and value and not (name == "auto_map" and code):
-        hint = (
-            ""
-            if name != "auto_map"
-            else (
-                ". Where you trust a model of the Hub, name its commit and say so on the command line: --model.revision COMMIT "
-                "--trust-remote-code"
-            )
-        )
-        return f"{CODE[name]} ({name}){hint}"
+def _leads_to_code(name: str, value: Any) -> str | None:
+    if name in CODE and value:
+        return f"{CODE[name]} ({name}); nothing here runs the code of a model"
     if name.endswith("_implementation") and isinstance(value, str) and value not in ATTENTION:
         return f'names code for {name} ("{value}"): expected one of {", ".join(ATTENTION)}'
     if name == "parent_library" and isinstance(value, str) and value.partition(".")[0] not in LIBRARIES:

@@ -40,13 +40,12 @@ HEADROOM = 2**26
 """Weights that a model may have beyond four times those in its files: a new head, and sizes that are no multiple."""
 
 
-def refuse_untrusted(folder: Path, patterns: Sequence[str] | None = None, code: bool = False) -> None:
+def refuse_untrusted(folder: Path, patterns: Sequence[str] | None = None) -> None:
     """Refuse the folder of a model, of a run or of an adapter for what it holds.
 
     Args:
         folder: where `from_pretrained` would look.
         patterns: look at these files of the top folder alone, since nothing else of a snapshot of the Hub is read.
-        code: whether the person has asked for the model's own code; then `auto_map` may name it.
 
     Raises:
         RequestError: naming the file and the reason.
@@ -54,7 +53,7 @@ def refuse_untrusted(folder: Path, patterns: Sequence[str] | None = None, code: 
     for file in _files(folder, patterns):
         reason = _shape(folder, file) or _pickled(file)
         if reason is None and file.suffix == ".json" and file.name not in FREE:
-            reason = fault(file, code)
+            reason = fault(file)
         if reason is None and file.suffix == ".safetensors":
             reason = _weights(file)
         if reason is not None:

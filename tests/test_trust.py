@@ -19,6 +19,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from nlp_transfer import cli, fine_tune, load_run
 from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.comparison.evidence import Evidence
+from nlp_transfer.comparison.protocol import read as read_protocol
+from nlp_transfer.comparison.results import Results
 from nlp_transfer.errors import RequestError
 from nlp_transfer.runs import Run
 from nlp_transfer.trust import refuse_untrusted
@@ -203,7 +206,7 @@ def test_a_model_from_strangers_is_refused_with_the_reason(name: str, tiny_bert:
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(MODELS) + len(RUNS) + len(TUNED) >= 70
+    assert len(MODELS) + len(RUNS) + len(TUNED) + len(COMPARISONS) >= 100
 
 
 GOOD: dict[str, Callable[[Path], Any]] = {
@@ -405,6 +408,67 @@ def test_runs_of_ours_are_trusted_and_say_nothing_of_where_they_were_made(
             assert str(tiny_bert.parent) not in file.read_text()
     saved = json.loads((tuned.folder / "model" / "adapter_config.json").read_text())
     assert saved["base_model_name_or_path"] == tiny_bert.name
+
+
+# comparisons
+
+LINE = {
+    "kind": "run",
+    "candidate": "full",
+    "status": "finished",
+    "message": "",
+    "scores": {"test": {"accuracy": 1.0}},
+    "train_rows": 10,
+    "seed": 0,
+    "folder": "runs/a",
+    "judged": "runs/a/predictions/test.safetensors",
+    "key": "a",
+}
+PROTOCOL = {
+    "schema": 1,
+    "task": {"name": "classification"},
+    "metric": "accuracy",
+    "higher_is_better": True,
+    "data": {},
+    "reference": "full",
+    "seeds": [0],
+    "trials": 1,
+    "flags": [],
+}
+
+COMPARISONS: dict[str, tuple[str, str, str]] = {
+    "judged_elsewhere": ("results.jsonl", json.dumps({**LINE, "judged": "/etc/passwd"}), "judged leads out"),
+    "run_above": ("results.jsonl", json.dumps({**LINE, "folder": "../../run"}), "folder leads out"),
+    "line_no_object": ("results.jsonl", "[1]", "line 1: a JSON list"),
+    "line_without_scores": ("results.jsonl", json.dumps({**LINE, "scores": None}), "line 1: scores is None"),
+    "line_of_other_kinds": ("results.jsonl", json.dumps({**LINE, "seed": "x"}), "line 1: seed is x"),
+    "line_deep": ("results.jsonl", "[" * 50_000 + "\n" + json.dumps(LINE), "line 1: no JSON"),
+    "protocol_deep": ("protocol.json", "[" * 50_000, "nested too deeply"),
+    "protocol_no_object": ("protocol.json", "[]", "holds a list"),
+    "protocol_of_nothing": ("protocol.json", "{}", "does not say task"),
+}
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_comparison_from_strangers_is_refused_with_the_reason(name: str, tmp_path: Path) -> None:
+    file, content, reason = COMPARISONS[name]
+    for each, text in {"protocol.json": json.dumps(PROTOCOL), "results.jsonl": json.dumps(LINE), file: content}.items():
+        (tmp_path / each).write_text(text)
+    with pytest.raises(RequestError) as caught:
+        Evidence.read(tmp_path)
+    assert reason in str(caught.value)
+    assert file in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "protocol", [PROTOCOL, {**PROTOCOL, "recipe": [], "candidates": 3}, {"schema": 1}, {"schema": 2}]
+)
+def test_a_protocol_from_strangers_is_refused_before_anything_runs(protocol: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "protocol.json").write_text(json.dumps(protocol))
+    (tmp_path / "results.jsonl").write_text("3\n")
+    with pytest.raises(RequestError, match=r"protocol\.json"):
+        read_protocol(tmp_path)
+    assert Results(tmp_path).lines == {}
 
 
 def test_no_recipe_can_ask_for_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

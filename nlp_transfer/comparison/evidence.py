@@ -14,14 +14,29 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from nlp_transfer.configurations import read_json
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.runs import load_run
 from nlp_transfer.tasks import Task
+from nlp_transfer.trust import refuse_links
 
 PROTOCOL, RESULTS = "protocol.json", "results.jsonl"
 
 NEEDED = ("task", "metric", "higher_is_better", "data", "reference", "seeds", "trials", "flags")
 """What a protocol must say."""
+
+KINDS = {
+    "kind": str,
+    "candidate": str,
+    "status": str,
+    "message": str,
+    "scores": dict,
+    "train_rows": int,
+    "seed": int,
+    "folder": str,
+    "judged": str | None,
+}
+"""What a line of the results must say."""
 
 Line = Mapping[str, Any]
 """One line of results.jsonl: a trial, a run or a baseline."""
@@ -43,13 +58,14 @@ class Evidence:
             RequestError: where that is no comparison, or a file of it is damaged.
         """
         try:
-            protocol = json.loads((folder / PROTOCOL).read_text(encoding="utf-8"))
+            protocol = read_json(folder / PROTOCOL)
             texts = (folder / RESULTS).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError as error:
             missing = Path(error.filename).name
             raise RequestError(f"{folder} holds no comparison: {missing} is missing.") from error
         except (OSError, ValueError) as error:
             raise RequestError(f"{folder} holds a damaged comparison: {error}") from error
+        refuse_links(folder)
         if missing_keys := [name for name in NEEDED if name not in protocol]:
             raise RequestError(
                 f"{folder / PROTOCOL} does not say {listing(missing_keys)}: expected the protocol that compare wrote."
@@ -110,8 +126,27 @@ class Evidence:
 def _lines(file: Path, texts: list[str]) -> Iterator[Line]:
     for number, text in enumerate(texts, start=1):
         try:
-            yield json.loads(text)
-        except ValueError as error:
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
             if number == len(texts):
                 return  # cut off by what ended its writer
             raise RequestError(f"{file}, line {number}: no JSON ({error}).") from error
+        if reason := _fault(line):
+            raise RequestError(f"{file}, line {number}: {reason}: expected a line that compare wrote.")
+        yield line
+
+
+def _fault(line: Any) -> str | None:
+    """What is wrong with a line, which may be a stranger's; its files stand inside the comparison's folder."""
+    if not isinstance(line, dict):
+        return f"a JSON {type(line).__name__}"
+    for name, kind in KINDS.items():
+        if not isinstance(line.get(name), kind) or (kind is int and isinstance(line[name], bool)):
+            return f"{name} is {str(line.get(name))[:60]}"
+    if not all(isinstance(scores, dict) for scores in line["scores"].values()):
+        return "scores are not by split"
+    for name in ("folder", "judged"):
+        path = Path(line.get(name) or "")
+        if path.is_absolute() or ".." in path.parts:
+            return f"{name} leads out of the comparison ({path})"
+    return None

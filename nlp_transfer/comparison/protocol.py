@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from nlp_transfer.backbone import ModelSettings
 from nlp_transfer.comparison.grid import Candidate, Grid
 from nlp_transfer.comparison.layout import Layout
 from nlp_transfer.comparison.search import STEP, WIDENINGS
+from nlp_transfer.configurations import read_json
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import write_json
@@ -154,7 +154,7 @@ def read(folder: Path) -> Protocol | None:
         RequestError: for one that is damaged, or of another version.
     """
     try:
-        values = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        values = read_json(folder / NAME)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -165,7 +165,14 @@ def read(folder: Path) -> Protocol | None:
         raise RequestError(
             f"{folder / NAME} is of version {values.get('schema')}, expected {SCHEMA}: name another folder."
         )
-    return Protocol.from_json(values)
+    try:
+        return Protocol.from_json(values)
+    except RequestError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RequestError(
+            f"{folder / NAME} is no protocol that compare wrote ({type(error).__name__}: {error}): name another folder."
+        ) from error
 
 
 def _fixed(protocol: Protocol) -> dict[str, Any]:

@@ -23,9 +23,10 @@ class Results:
         for text in texts:
             try:
                 line = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            self.lines[line["key"]] = line
+            if isinstance(line, dict) and isinstance(line.get("key"), str):
+                self.lines[line["key"]] = line
         if len(self.lines) < len(texts) or (texts and not self.file.read_bytes().endswith(b"\n")):
             self._rewrite()
 
