@@ -7,7 +7,7 @@ WHOLE := $(VENV)/installed-whole
 
 AUDIT := $(VENV)/audit
 
-.PHONY: install demo test test-all check format audit sbom clean
+.PHONY: install demo test test-all check format docs audit sbom clean
 
 install: $(INSTALLED)
 
@@ -54,5 +54,9 @@ sbom: $(AUDIT)/installed
 	$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library --output-reproducible \
 		--output-format JSON --output-file build/sbom.json constraints.txt
 
+docs: install
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -76,26 +76,21 @@ METHODS = ("full", "head", "lora", "adapter")
 """Compared by the demo."""
 
 COMPARED = {"epochs": 5, "batch_size": 16}
-"""How each of them is trained: three minutes for all, on two cores."""
+"""How each of them is trained: all in less than three minutes, on two cores."""
 
 
-def demo_of_methods(epochs: float = COMPARED["epochs"]) -> None:
-    """Compare four methods on a sample, with one seed; print what came out, and answer three texts with the best of them.
-
-    Args:
-        epochs: of each training.
-    """
+def demo_of_methods() -> None:
+    """Compare four methods on a sample, with one seed; print what came out, and answer three texts with the best of them."""
     name, folder = "classification", Path("runs") / "demo"
     console = Console(stderr=True)
-    train = {**COMPARED, "epochs": epochs}
-    with live(Display(folder, METHODS, "accuracy", epochs), console):
+    with live(Display(folder, METHODS, "accuracy", COMPARED["epochs"]), console):
         compare(
             task=name,
             data=str(samples.path(name)),
             methods=METHODS,
             seeds=[0],
             trials=1,
-            train=train,
+            train=COMPARED,
             forgetting=False,
             engine="here",
             output=folder,

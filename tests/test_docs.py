@@ -161,7 +161,10 @@ def test_the_demo_ends_with_answers(task: str, work: Path, capsys: pytest.Captur
     assert (work / "runs" / f"demo-{task}" / "report.html").is_file()
 
 
-def test_the_demo_compares_methods_and_answers(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_compares_methods_and_answers(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(demo.COMPARED, "epochs", 0.5)
     assert cli.main(["demo"]) == 0
     printed = capsys.readouterr().out
     for method in demo.METHODS:
