@@ -107,21 +107,17 @@ class Once:
             say(f"what never changes runs in every epoch: {reason}.")
             return model, features
         reused = [name for name, split in stored.items() if split.reused is not None]
-        rows, seconds = (
-            sum(len(features[name]) for name in features if name not in reused),
-            time.perf_counter() - started,
-        )
+        seconds = time.perf_counter() - started
+        found = sum(len(features[name]) for name in reused)
+        rows = sum(map(len, features.values())) - found
         of = "rows" if features["train"].task.windows_pooled is None else "windows"
         below, above = "the backbone", "the head alone"
         if isinstance(part, UpperPart):
             below = "the lowest block" if frozen_blocks == 1 else f"the lowest {frozen_blocks} blocks"
             above = "what stands above"
         if reused:
-            count, spared = (
-                sum(len(features[name]) for name in reused),
-                sum(stored[name].reused or 0.0 for name in reused),
-            )
-            say(f"reused: {below} ran over {count} {of} in an earlier run, in {spared:.1f} s; what trains is {above}.")
+            spared = sum(stored[name].reused or 0.0 for name in reused)
+            say(f"reused: {below} ran over {found} {of} in an earlier run, in {spared:.1f} s; what trains is {above}.")
         if rows:
             say(f"{below} ran once over {rows} {of}, in {seconds:.1f} s; what trains is {above}.")
         return part.model, dict(stored)
@@ -158,7 +154,9 @@ class Once:
             entry = store.find(key)
             if _everywhere(entry is not None):
                 assert entry is not None
-                return Vectors(read(entry), starts), float(entry.told["seconds"])
+                values = read(entry)
+                self._allow(values.nbytes)
+                return Vectors(values, starts), float(entry.told["seconds"])
             with store.making(key) if mine else nullcontext(None) as making:
                 started = time.perf_counter()
                 values = self._computed(part, features, starts, making, say)
@@ -215,14 +213,22 @@ class Once:
             yield from passed
             self.done(sum(len(indices) for indices, _, _ in passed))
 
-    def _empty(
-        self, shape: tuple[int, int], dtype: np.dtype[Any], making: Making | None, say: Callable[[str], None]
-    ) -> np.ndarray:
-        size = math.prod(shape) * dtype.itemsize
+    def _allow(self, size: int) -> None:
+        """Refuse vectors of more bytes than they may take, also where they lie in the store.
+
+        Raises:
+            ValueError: for them.
+        """
         if size > self.gigabytes * 2**30:
             raise ValueError(
                 f"its activations would take {size / 2**30:.2f} GiB, and train.store_gigabytes is {self.gigabytes:g}"
             )
+
+    def _empty(
+        self, shape: tuple[int, int], dtype: np.dtype[Any], making: Making | None, say: Callable[[str], None]
+    ) -> np.ndarray:
+        size = math.prod(shape) * dtype.itemsize
+        self._allow(size)
         if making:
             try:
                 return np.memmap(making.room(VALUES, size), mode="r+", dtype=dtype, shape=shape)

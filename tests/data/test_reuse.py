@@ -48,6 +48,7 @@ class Case:
     labels: int = 0
     seed: int = 1
     half: bool = False
+    gigabytes: float = 1.0
     autocast: Callable[[], Any] = nullcontext
     change_model: Callable[[Any], None] = lambda _: None
     change_tokenizer: Callable[[Any], None] = lambda _: None
@@ -70,7 +71,7 @@ class Case:
         rows = Dataset.from_dict({"text": rows["text"][:], "label": labels, "place": rows["place"][:]})
         features = {"train": Features.of(rows.select(range(self.rows)), data.task, tokenizer)}
         said: list[str] = []
-        once = Once(self.autocast, work, half=self.half, store=kept)
+        once = Once(self.autocast, work, gigabytes=self.gigabytes, half=self.half, store=kept)
         return once.through(model, features, method.frozen_blocks(model), said.append)[1], said
 
 
@@ -217,6 +218,13 @@ def test_what_is_too_large_for_the_store_is_kept_for_the_run(folder: Path, tmp_p
     assert said[0].startswith("what is computed once is kept for this run alone: it would take 0.00 GiB")
     assert said[1].startswith("the lowest block ran once")
     assert Store(tmp_path / "cache").used == 0
+
+
+def test_what_may_not_be_kept_is_not_reused_either(folder: Path, kept: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    case = Case(folder, gigabytes=0.0)
+    features, said = case.run(Store(kept[0]), tmp_path)
+    assert not isinstance(features["train"], StoredFeatures)
+    assert "train.store_gigabytes is 0" in said[0]
 
 
 # encoded rows
