@@ -10,7 +10,7 @@ from typing import Any
 
 from nlp_transfer.errors import RequestError, first_line
 
-TOLD = ("_name_or_path", "name_or_path")
+TOLD = ("_name_or_path", "name_or_path", "special_tokens_map_file")
 """Names under which transformers writes down where a model came from; it reads nothing from there."""
 
 NAMES_A_FILE = re.compile(r"(^|_)(files?|paths?|dir|directory|folder)$")

@@ -141,7 +141,7 @@ def blocked(words: list[str], folder: Path) -> tuple[subprocess.CompletedProcess
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=1800,
     )
     return done, asked.read_text() if asked.exists() else ""
 

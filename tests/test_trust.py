@@ -17,14 +17,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from nlp_transfer import cli, fine_tune, load_run
+from nlp_transfer import artefacts, cli, fine_tune, load_run
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.comparison.evidence import Evidence
 from nlp_transfer.comparison.protocol import read as read_protocol
 from nlp_transfer.comparison.results import Results
 from nlp_transfer.errors import RequestError
 from nlp_transfer.runs import Run
-from nlp_transfer.trust import refuse_untrusted
+from nlp_transfer.trust import refuse_untrusted, stored_weights
+from tests import families
 
 ROWS = [{"text": f"{('good', 'bad')[i % 2]} number {i}", "label": ("pos", "neg")[i % 2]} for i in range(40)]
 
@@ -213,6 +214,7 @@ GOOD: dict[str, Callable[[Path], Any]] = {
     "as_it_is": lambda folder: folder,
     # transformers writes it down and reads nothing from there, and many models of the Hub say so
     "where_it_was_trained": change("config.json", _name_or_path="/home/someone/checkpoints/bert"),
+    "where_its_tokenizer_was": change("tokenizer_config.json", special_tokens_map_file="/root/.cache/tokens.json"),
     "attention_of_torch": change("config.json", _attn_implementation="eager"),
     "empty_auto_map": change("config.json", auto_map={}),
     "no_limit_of_length": change("tokenizer_config.json", model_max_length=10**30),
@@ -469,6 +471,14 @@ def test_a_protocol_from_strangers_is_refused_before_anything_runs(protocol: dic
     with pytest.raises(RequestError, match=r"protocol\.json"):
         read_protocol(tmp_path)
     assert Results(tmp_path).lines == {}
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_what_we_save_of_every_family_is_trusted_and_whole(family: str, tmp_path: Path) -> None:
+    families.tiny(family).save_pretrained(tmp_path)
+    refuse_untrusted(tmp_path)
+    again = artefacts._whole(tmp_path, AutoModelForSequenceClassification, {})
+    assert sum(parameter.numel() for parameter in again.parameters()) == stored_weights(tmp_path)
 
 
 def test_no_recipe_can_ask_for_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
