@@ -101,7 +101,7 @@ def trained(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_folder_holds_what_is_promised(trained: Path) -> None:
     run = trained / "runs" / "reviews"
-    names = {"recipe.yaml", "task.json", "report.json", "README.md", "model", "log.jsonl", "predictions"}
+    names = {"recipe.yaml", "task.json", "report.json", "report.html", "README.md", "model", "log.jsonl", "predictions"}
     assert {path.name for path in run.iterdir()} == names
     assert {path.name for path in (run / "model").iterdir()} == {
         "config.json",

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nlp_transfer.pages import COLOURS
+from nlp_transfer.pages import COLOURS, TEMPLATES
 
 SVG = "http://www.w3.org/2000/svg"
 
@@ -129,6 +129,15 @@ def drawn(axes: Axes, name: str, said: str) -> str:
         figure: Any = axes.figure
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     return _cleaned(written.getvalue(), said)
+
+
+def standalone(drawing: str) -> str:
+    """A drawing as a file of its own, for documents: with the colours and letters that a page would give it, light and dark."""
+    colours = (TEMPLATES / "style.css").read_text(encoding="utf-8").partition("* {")[0]
+    letters = (
+        "text { font-family: sans-serif !important; paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }"
+    )
+    return drawing.replace(">", f"><style>{colours}svg {{ background: var(--paper); }} {letters}</style>", 1)
 
 
 def value(text: Any, number: float) -> None:

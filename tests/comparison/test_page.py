@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -16,7 +18,9 @@ from nlp_transfer.comparison.analysis import analyse
 from nlp_transfer.comparison.conclusion import conclude
 from nlp_transfer.comparison.evidence import Evidence
 from nlp_transfer.comparison.inside import front, look
+from nlp_transfer.comparison.wording import Scale
 from nlp_transfer.pages import kept
+from nlp_transfer.pages.plots import standalone
 from tests.browser import started
 from tests.pages import faults, shown, unfounded
 
@@ -189,6 +193,17 @@ def test_the_front_holds_those_of_which_none_is_better_at_no_higher_cost() -> No
     assert front(costs, scores, higher_is_better=True) == ["cheap", "middle", "dear"]
     lower = {name: 1 - score for name, score in scores.items()}
     assert front(costs, lower, higher_is_better=False) == ["cheap", "middle", "dear"]
+
+
+def test_a_drawing_is_a_file_of_its_own_with_its_colours(rich: Path) -> None:
+    evidence = Evidence.read(rich)
+    analysis = analyse(evidence)
+    (first, *_) = look(evidence, analysis).prices
+    written = standalone(plots.price(first, analysis, Scale.of(analysis)).wide)
+    ElementTree.fromstring(written)
+    used = set(re.findall(r"var\((--\w+)\)", written))
+    assert {"--ink", "--s0", "--line"} <= used
+    assert all(written.count(f"{name}:") == 2 for name in used), "one for light, one for dark"
 
 
 def test_what_runs_keep_is_put_together(rich: Path) -> None:
