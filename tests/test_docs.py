@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import json
 import re
 import runpy
 import shlex
@@ -11,6 +13,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -233,3 +236,53 @@ def test_the_table_of_settings_is_that_of_the_program() -> None:
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     for setting in settings(TrainSettings):
         assert re.search(rf"^\| `{setting.name}` \|.*{re.escape(' '.join(setting.help.split()))}", text, re.MULTILINE)
+
+
+@pytest.fixture
+def speed_table(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The benchmark's writer of tables."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("speed_table")
+
+
+def test_the_table_of_speeds_is_that_of_the_files(speed_table: Any) -> None:
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert speed_table.MARK.search(text)
+    assert speed_table.filled(text) == text, "run python benchmarks/speed_table.py"
+
+
+def test_a_table_of_speeds_says_what_files_say(speed_table: Any, tmp_path: Path) -> None:
+    text = "before\n<!-- table: speed -->\nold\n<!-- end -->\nafter\n"
+    assert "Not measured yet." in speed_table.filled(text, tmp_path)
+    held = {"peak_rss_bytes": 2e9, "peak_device_bytes": None, "share_of_matrix_limit": 0.5, "precision": "fp32"}
+    machine = {"device_name": "a chip", "threads": 2, "versions": {"torch": "2", "transformers": "5"}}
+    where = {"environment": machine, "matrix_limit_flops": {"fp32": 1.5e11}}
+    trained = {
+        "contenders": {
+            "trainer-examples": {**held, "samples_per_second": 10.0},
+            "trainer-best": {**held, "samples_per_second": 100.0},
+            "ours": {**held, "samples_per_second": 150.0},
+        },
+        "ratios": {
+            "trainer-examples": {"training": 15.0},
+            "trainer-best": {"training": 1.5, "command": 1.25, "score_difference": -0.004},
+        },
+    }
+    predicted = {
+        "contenders": {
+            name: {**held, "rows_per_second": speed, "command_seconds": 600 / speed, "same_label_as_ours": 1.0}
+            for name, speed in (("pipeline", 20.0), ("batched", 200.0), ("ours", 300.0))
+        },
+        "ratios": {"pipeline": 15.0, "batched": 1.5},
+    }
+    for name, result in (("full-sst2", trained), ("predict", predicted)):
+        (tmp_path / f"speed-{name}.json").write_text(json.dumps({**where, **result}), encoding="utf-8")
+    found = speed_table.filled(text, tmp_path)
+    assert found.startswith("before\n<!-- table: speed -->\n| case |")
+    assert (
+        "| `full-sst2` | 10 rows/s | 100 rows/s | 150 rows/s | 15.00x | 1.50x | 1.25x | 50% | 2.0 GB, 2.0 GB | -0.4 |"
+        in found
+    )
+    assert "| `predict` | 20 rows/s | 200 rows/s | 300 rows/s | 15.00x | 1.50x | 1.50x | 50% |" in found
+    assert found.count("a chip, threads 2, fp32; torch 2, transformers 5; matrix limit 150 to 150 GFLOP/s.") == 1
+    assert speed_table.filled(found, tmp_path) == found

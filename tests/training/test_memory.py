@@ -1,0 +1,60 @@
+"""Memory of training does not grow with the number of distinct shapes of batches."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from nlp_transfer.methods.full import Full
+from nlp_transfer.training.batch import Batch
+from nlp_transfer.training.loop import Loop
+from nlp_transfer.training.precision import accelerator
+from nlp_transfer.training.settings import TrainSettings
+
+STATM = Path("/proc/self/statm")
+ALLOWED = 2**26
+"""Bytes by which the process may grow in four hundred steps, each of another shape."""
+
+
+@dataclass(frozen=True)
+class EveryShape:
+    """A step for every number of rows and of tokens, in random order; an index stands for a shape."""
+
+    steps_per_epoch: int = 12 * 40
+
+    def epoch(self, number: int) -> list[list[np.ndarray]]:
+        """All of them."""
+        order = np.random.default_rng(number).permutation(self.steps_per_epoch)
+        return [[np.full(1 + index // 40, index)] for index in order]
+
+
+def fetch(indices: np.ndarray) -> Batch:
+    ids = torch.randint(5, 100, (len(indices), 20 + int(indices[0]) % 40))
+    return Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, {"label": ids[:, 0] % 2})
+
+
+def loss(outputs: Any, batch: Batch) -> tuple[torch.Tensor, float]:
+    return torch.nn.functional.cross_entropy(outputs.logits, batch.targets["label"], reduction="sum"), len(batch)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STATM.exists(), reason="the system does not say what a process holds")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_memory_does_not_grow_with_the_number_of_shapes(tiny_bert: Path, precision: str) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    settings = TrainSettings(epochs=1, learning_rate=1e-4)
+    groups = Full().parameter_groups(model, (), settings)
+    loop = Loop(model, groups, EveryShape(), fetch, loss, settings, accelerator(precision))
+    held = []
+    for step in loop:
+        held.append(int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        assert torch.isfinite(step.loss)
+    assert len(held) == EveryShape().steps_per_epoch
+    assert held[-1] - held[80] < ALLOWED
