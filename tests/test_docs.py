@@ -42,6 +42,7 @@ PAGES = [
             "compare",
             "entities",
             "long-texts",
+            "scale",
         )
     ),
 ]
@@ -53,6 +54,7 @@ ELSEWHERE = (
     "python recipes/",
     "accelerate launch recipes/",
     "torchrun ",
+    "nlp-transfer train --processes ",
     "nlp-transfer demo",
 )
 """Commands that install, or that tests of their own run: the checks of a clean clone, and the tests of recipes and demo."""

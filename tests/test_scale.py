@@ -105,12 +105,49 @@ def test_several_processes_train_and_judge_as_one_does(
         assert configs[0] == configs[1]
 
 
+METHODS = {
+    "lora": ["--method", "lora"],
+    "lora in bf16": ["--method", "lora", "--train.frozen", "bf16", "--train.precision", "bf16"],
+    "adapter": ["--method", "adapter"],
+    "prefix": ["--method", "prefix"],
+    "bitfit": ["--method", "bitfit"],
+    "freeze": ["--method", "freeze"],
+    "head": ["--method", "head"],
+    "pulled": ["--method.pull", "2.0"],
+    "pooled": ["--head.pooling", "mean"],
+    "windows": ["--task.long_texts", "windows"],
+    "checkpointed": ["--train.gradient_checkpointing"],
+    "bf16": ["--train.precision", "bf16"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+def test_every_kind_of_training_learns_the_same_in_two_processes(
+    sharded: bool, tiny_bert: Path, tmp_path: Path
+) -> None:
+    def commands(folder: Path, sharded: bool) -> list[list[str]]:
+        train = {"max_steps": 3, "dropout": 0, "sharded": sharded, "precision": "fp32"}
+        few = ("--data.limit", "24", "--quiet")
+        return [words("sentiment", tiny_bert, folder / name, *few, **train) + more for name, more in METHODS.items()]
+
+    started = start_together(commands(tmp_path / "two", sharded), tmp_path / "printed.txt", 2)
+    for command in commands(tmp_path / "one", sharded=False):
+        assert cli.main(command) == 0
+    join(started, tmp_path / "printed.txt", seconds=500)
+    for name in METHODS:
+        rounding = 1e-2 if "bf16" in name else 1e-4
+        np.testing.assert_allclose(losses(tmp_path / "two" / name), losses(tmp_path / "one" / name), atol=rounding)
+        many, one = load_run(tmp_path / "two" / name).report, load_run(tmp_path / "one" / name).report
+        assert many["parameters"] == one["parameters"]
+
+
 def fault(
     model: Path,
     tmp_path: Path,
     kills: int,
     sharded: bool,
-    seed: int = 0,
+    rows: int,
     both: float = 0.3,
     in_checkpoint: float = 1 / 3,
 ) -> float:
@@ -192,6 +229,25 @@ def test_a_signal_to_any_process_stops_all_at_one_step(sharded: bool, tiny_bert:
     again = words("sentiment", tiny_bert, folder, *few, "--resume", **train)
     join(start_together([again, words("sentiment", tiny_bert, undisturbed, *few, **train)], printed, 2), printed)
     assert weights(folder) == weights(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+def test_another_number_of_processes_goes_on_with_a_warning(sharded: bool, tiny_bert: Path, tmp_path: Path) -> None:
+    """Parts that two processes wrote are read by three: rows and steps are the same, and without dropout the weights."""
+    train = {"epochs": 2, "dropout": 0, "checkpoint_every": 2, "sharded": sharded}
+    undisturbed, folder, printed = tmp_path / "undisturbed", tmp_path / "run", tmp_path / "printed.txt"
+    processes = start_together([words("sentiment", tiny_bert, folder, **train)], printed, 2)
+    assert wait_for(lambda: steps_logged(folder) >= 3, processes[0])
+    os.kill(processes[0].pid or 0, signal.SIGINT)
+    join(processes, printed, 3, 3)
+    again = words("sentiment", tiny_bert, folder, "--resume", **train)
+    join(start_together([again, words("sentiment", tiny_bert, undisturbed, **train)], printed, 3), printed)
+    assert "made by 2 processes, now there are 3" in printed.with_suffix(".0").read_text(encoding="utf-8")
+    np.testing.assert_allclose(losses(folder), losses(undisturbed), atol=1e-4)
+    stored = [load_file(run / "model" / "model.safetensors") for run in (folder, undisturbed)]
+    for name, value in stored[0].items():
+        np.testing.assert_allclose(value, stored[1][name], atol=1e-3, err_msg=name)
 
 
 def test_a_process_that_does_not_answer_is_given_up_in_time(tiny_bert: Path, tmp_path: Path) -> None:
