@@ -73,11 +73,11 @@ def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: Pr
             with store.making(key) if mine and entry is None else nullcontext(None) as making:
                 if making:
                     started = time.perf_counter()
-                    anew(rows, task, tokenizer, making.path / ENCODED)
                     try:
+                        anew(rows, task, tokenizer, making.path / ENCODED)
                         store.make_room((making.path / ENCODED).stat().st_size, making.path)
                         entry = making.keep(seconds=time.perf_counter() - started, rows=len(rows))
-                    except NoRoom as reason:
+                    except (NoRoom, OSError) as reason:  # a full disk among them
                         store.say(f"encoded rows are kept for this run alone: {reason}.")
     if entry is None:
         return anew(rows, task, tokenizer)

@@ -126,8 +126,7 @@ class Store:
         """
         lock = FileLock(self.folder / LOCKS / key.rpartition("-")[2][:2], timeout=0)
         try:
-            # what is derived from texts is as private as they are
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # as private as the texts it comes from
             (self.folder / LOCKS).mkdir(exist_ok=True)
             mine = self._acquire(lock, wait)
         except (OSError, NotImplementedError) as error:
@@ -137,6 +136,7 @@ class Store:
             yield mine
         finally:
             lock.release()
+            self.waited = 0.0
 
     def _acquire(self, lock: FileLock, wait: bool) -> bool:
         self.waited, began = 0.0, time.monotonic()

@@ -277,6 +277,26 @@ def test_rows_are_encoded_once_for_all_processes_and_anew_for_any_change(
     assert calls == [4] * (len(others) + 2)
 
 
+def test_a_full_disk_costs_only_what_would_have_been_kept(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(16)
+    rows = Dataset.from_dict({"text": ["a full disk"] * 3, "label": ["a", "b", "a"]})
+    anew, said = encoding._anew, []
+
+    def full(*given: Any) -> Dataset:
+        if len(given) == 4:
+            raise OSError(28, "No space left on device")
+        return anew(*given)
+
+    monkeypatch.setattr(encoding, "SMALL", 0)
+    monkeypatch.setattr(encoding, "_anew", full)
+    features = Features.of(rows, Classification(classes=("a", "b")), tokenizer, Store(tmp_path, say=said.append))
+    assert len(features) == 3
+    assert said == ["encoded rows are kept for this run alone: [Errno 28] No space left on device."]
+    assert Store(tmp_path).used == 0
+
+
 def test_few_rows_are_not_worth_a_file(tiny_bert: Path, tmp_path: Path) -> None:
     tokenizer = Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(16)
     rows = Dataset.from_dict({"text": ["one of a few rows"] * 3, "label": ["a", "b", "a"]})
