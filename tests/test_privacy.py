@@ -28,6 +28,8 @@ def _refuse(event, arguments):
     if event in ("socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg"):
         if arguments[0].family == socket.AF_UNIX:
             return
+        if event == "socket.bind" and arguments[1][0] in ("::1", "127.0.0.1"):
+            raise OSError("no network")  # urllib3 tries, as it is imported, whether there are addresses of the newer kind
     elif event not in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
         return
     with open(os.environ["ASKED_OF_THE_NETWORK"], "a") as file:
