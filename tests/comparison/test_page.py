@@ -202,7 +202,7 @@ def test_a_drawing_is_a_file_of_its_own_with_its_colours(rich: Path) -> None:
     written = standalone(plots.price(first, analysis, Scale.of(analysis)).wide)
     ElementTree.fromstring(written)
     used = set(re.findall(r"var\((--\w+)\)", written))
-    assert {"--ink", "--s0", "--line"} <= used
+    assert {"--soft", "--s0", "--line"} <= used
     assert all(written.count(f"{name}:") == 2 for name in used), "one for light, one for dark"
 
 
