@@ -144,7 +144,7 @@ def draw(result: dict[str, Any], file: Path) -> None:
             time.set_ylim(bottom=0)
             time.set_ylabel("ms per 1,000 tokens")
         memory.plot(across, [run["peak_rss_bytes"] / 1e9 for run in runs], "o-")
-        memory.set_ylim(bottom=0)
+        memory.set_ylim(0, 1.1 * max(run["peak_rss_bytes"] for run in runs) / 1e9)
         memory.set_ylabel("peak memory, GB")
         for each in (time, memory):
             each.set_xscale("log")
