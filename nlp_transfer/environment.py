@@ -90,6 +90,7 @@ def lost(error: RuntimeError) -> str | None:
     said = " ".join(str(error).split())
     if not isinstance(error, torch.distributed.DistError) and not re.search(r"\bgloo\b|\bNCCL\b", said):
         return None
+    said = re.sub(r"\[/\S+\] *", "", said).partition(". This is typically")[0]
     return (
         f"another process of this training has ended, or did not answer for {timeout():g} seconds ({TIMEOUT} sets how long "
         f"to wait): {said[:200]}"

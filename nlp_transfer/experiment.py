@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -97,7 +98,8 @@ def fine_tune(
                 raise Lost(f"{said}. The newest checkpoint is whole; go on with: {on}") from error
     except Stopped:
         # whoever started the processes may end all of them when the first one ends
-        state.wait_for_everyone()
+        with contextlib.suppress(RuntimeError):  # one of them died in this moment
+            state.wait_for_everyone()
         raise
 
 

@@ -53,6 +53,7 @@ ELSEWHERE = (
     ". .venv/bin/activate",
     "python recipes/",
     "accelerate launch recipes/",
+    "accelerate launch --config_file recipes/",
     "torchrun ",
     "nlp-transfer train --processes ",
     "nlp-transfer demo",

@@ -179,8 +179,8 @@ class Fit:
 
     def _keep(self) -> None:
         """Write a checkpoint where one is due, and end here if a stop was asked for."""
-        asked = self._agreed(self.stop.asked is not None)
-        if asked or (self._agreed(self.checkpoints.due(self.history.step)) and not self.history.pending):
+        asked, due = self._any(self.stop.asked is not None, self.checkpoints.due(self.history.step))
+        if asked or (due and not self.history.pending):
             self.checkpoints.save(self.loop, self.history.state())
         if asked:
             by = self.stop.asked or "a signal to another process"
@@ -203,11 +203,15 @@ class Fit:
 
     def _agreed(self, here: bool) -> bool:
         """Whether any process says so: all must take the same turn."""
+        return self._any(here)[0]
+
+    def _any(self, *here: bool) -> list[bool]:
+        """The same of several things at once."""
         accelerator = self.loop.accelerator
         if accelerator.num_processes == 1:
-            return here
-        flag = torch.tensor(float(here), device=accelerator.device)
-        return bool(accelerator.reduce(flag) > 0)
+            return list(here)
+        flags = torch.tensor(here, dtype=torch.float32, device=accelerator.device)
+        return [bool(flag) for flag in accelerator.reduce(flags).tolist()]
 
     def _not_a_number(self, step: Step, loss: float) -> str:
         settings = self.loop.settings
