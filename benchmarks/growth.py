@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from common import RESULTS, Figures, in_fresh_process, stop, wide_console
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
@@ -119,10 +120,6 @@ def tokens(run: Figures) -> int:
 
 def draw(result: dict[str, Any], file: Path) -> None:
     """Seconds by tokens with the straight line through the origin, and memory; both by rows and by length."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        stop("the plot needs matplotlib: pip install 'nlp-transfer[benchmarks]'. The figures are in the file.")
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots(2, 2)
     names = {"rows": ("rows of 6 tokens", "rows"), "lengths": ("tokens per row", "tokens_per_row")}
