@@ -79,7 +79,8 @@ class TrainSettings:
             value = getattr(self, name)
             if value not in (None, "auto") and not 0 < value < float("inf"):
                 raise RequestError(f"train.{name} is {value}: expected a number above 0.")
-            if value not in (None, "auto") and value >= 2**31:
+            # a rate that no training survives is a result, and comparisons count it
+            if value not in (None, "auto") and name != "learning_rate" and value >= 2**31:
                 raise RequestError(f"train.{name} is {value:g}: expected a number below 2**31.")
         if self.batch_size == "auto" and self.batch_tokens is not None:
             raise RequestError(

@@ -100,6 +100,7 @@ COSTS = {
 
 def trial(name: str, size: int) -> dict[str, Any]:
     common = {"candidate": name, "method": name, "model": "minilm", "train_rows": size, "seed": 0, "message": ""}
+    common["folder"] = f"trials/{''.join(filter(str.isalnum, name))}-{size}"
     scores = {"validation": {"accuracy": 0.8}}
     return {"kind": "trial", **common, "learning_rate": 1e-4, "status": "finished", "scores": scores, "judged": None}
 

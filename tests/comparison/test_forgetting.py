@@ -84,7 +84,7 @@ def test_what_stands_in_the_backbone_counts_with_it(method: str, tiny_gpt2: Path
     if method == "head":
         assert {figures["change"] for figures in found.values()} == {0.0}
     else:
-        assert abs(loss["change"]) > 1e-3
+        assert abs(loss["change"]) > 1e-5
     if method == "full":
         # the head is tied to the embeddings, which have learned too
         whole = GPT2LMHeadModel.from_pretrained(tiny_gpt2)

@@ -66,8 +66,9 @@ def keep(folder: Path, details: dict[str, Any] | None = None) -> None:
             "count": 2,
             "rows": [f"{folder}/data/train.jsonl, line 3"],
         }
-        data = {"warnings": [warning], "notes": ["column 'a' read as text."]}
+        data: dict[str, Any] = {"warnings": [warning], "notes": ["column 'a' read as text."]}
         report = kept.read(folder / line["folder"] / "report.json")
+        data["columns"] = {"text": "text", "label": "label"}
         (folder / line["folder"] / "report.json").write_text(
             json.dumps({**report, "status": "finished", "details": {"test": found}, "data": data}), encoding="utf-8"
         )
