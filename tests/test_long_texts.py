@@ -366,7 +366,8 @@ def test_several_processes_share_rows_and_make_the_same_step(tiny_bert: Path) ->
 
     @torch.no_grad()
     def step(rank: int, count: int) -> tuple[float, float]:
-        loop = SimpleNamespace(accelerator=Engine(rank, count), fetch=drawn.fetch, loss=drawn.loss, model=model)
+        parts = {"accelerator": Engine(rank, count), "fetch": drawn.fetch, "loss": drawn.loss, "model": model}
+        loop = SimpleNamespace(**parts, settings=TrainSettings())
         pairs = [Loop._forward(loop, batch) for batch in batches]  # type: ignore[arg-type]
         return sum(float(loss) for loss, _ in pairs), sum(float(weight) for _, weight in pairs)
 

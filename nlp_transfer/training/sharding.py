@@ -106,7 +106,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 def drop_gathered(model: nn.Module) -> None:
     """Give up the whole weights that a forward pass without a backward pass leaves in a sharded model's outermost part."""
-    for module in model.modules():
+    for module in model.modules() if is_sharded(model) else ():
         if isinstance(module, FSDPModule):
             module.reshard()
 

@@ -282,7 +282,7 @@ def test_a_full_disk_costs_only_what_would_have_been_kept(
 ) -> None:
     tokenizer = Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(16)
     rows = Dataset.from_dict({"text": ["a full disk"] * 3, "label": ["a", "b", "a"]})
-    anew, said = encoding._anew, []
+    anew, said = encoding.anew, []
 
     def full(*given: Any) -> Dataset:
         if len(given) == 4:
@@ -290,7 +290,7 @@ def test_a_full_disk_costs_only_what_would_have_been_kept(
         return anew(*given)
 
     monkeypatch.setattr(encoding, "SMALL", 0)
-    monkeypatch.setattr(encoding, "_anew", full)
+    monkeypatch.setattr(encoding, "anew", full)
     features = Features.of(rows, Classification(classes=("a", "b")), tokenizer, Store(tmp_path, say=said.append))
     assert len(features) == 3
     assert said == ["encoded rows are kept for this run alone: [Errno 28] No space left on device."]
