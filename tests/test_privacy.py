@@ -76,7 +76,13 @@ def test_nothing_says_who_or_where_or_what(
             assert os.fsencode(tmp_path) not in content, name
     # texts stand where answers to them are, and nowhere else
     with_texts = {name for name, content in found.items() if TEXT.encode() in content}
-    assert with_texts <= {"report.json", "predictions/test.jsonl", "predictions/validation.jsonl", "scores"}
+    assert with_texts <= {
+        "report.html",
+        "report.json",
+        "predictions/test.jsonl",
+        "predictions/validation.jsonl",
+        "scores",
+    }
     assert TEXT not in json.dumps(without_texts(load_run("run").report))
     # and what was written down still leads there
     recipe = Recipe.read("run/recipe.yaml")

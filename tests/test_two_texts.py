@@ -197,7 +197,8 @@ def test_the_head_alone_answers_pairs_as_the_whole_model_does(tiny: Path, poolin
     model.base_model.requires_grad_(False)
     batch = features.fetch(np.arange(6))
     once = Once(nullcontext, Path(), done=lambda _: None)
-    stored = once.over(unchanged(model.eval(), features, EVERY_BLOCK), {"test": features})["test"].fetch(np.arange(6))
+    found = once.over(unchanged(model.eval(), features, EVERY_BLOCK), {"test": features}, say=print)
+    stored = found["test"].fetch(np.arange(6))
     alone = unchanged(model, features, EVERY_BLOCK).model
     with torch.no_grad():
         whole = model(**batch.inputs).logits
