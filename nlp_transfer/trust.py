@@ -165,8 +165,11 @@ def _pickled(file: Path) -> str | None:
     if file.is_dir():
         return None
     with file.open("rb") as opened:
-        begins = opened.read(4)
-    if file.suffix.lower() in PICKLES or begins.startswith(PICKLED):
+        looks_so = opened.read(4).startswith(PICKLED)
+    # safetensors begin with the length of their header, which may be these bytes
+    if file.suffix == ".safetensors" and _weights(file) is None:
+        looks_so = False
+    if file.suffix.lower() in PICKLES or looks_so:
         return (
             "is a pickle or may be one, which can run code when it is read; nothing here needs it. Expected "
             "model.safetensors: remove the file, or where it is all there is, convert the model with save_pretrained() "

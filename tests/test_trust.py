@@ -210,6 +210,15 @@ def test_there_are_enough_of_them() -> None:
     assert len(MODELS) + len(RUNS) + len(TUNED) + len(COMPARISONS) >= 100
 
 
+def long_header(file: Path, tail: int) -> None:
+    """Make a header of safetensors longer by blanks, as its rules allow, until its length ends with these two bytes."""
+    content = file.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    longer = length + (tail - length) % 2**16
+    file.write_bytes(struct.pack("<Q", longer) + content[8 : 8 + length].ljust(longer) + content[8 + length :])
+    assert file.read_bytes()[:2] == b"\x80\x02"
+
+
 GOOD: dict[str, Callable[[Path], Any]] = {
     "as_it_is": lambda folder: folder,
     # transformers writes it down and reads nothing from there, and many models of the Hub say so
@@ -224,6 +233,8 @@ GOOD: dict[str, Callable[[Path], Any]] = {
     "a_list_of_modules": write("modules.json", '[{"idx": 0, "path": "1_Pooling"}]'),
     "a_tokenizer_that_nobody_knows": change("tokenizer_config.json", tokenizer_class="os.system"),
     "a_link_inside": link("copy.json", "config.json"),
+    # the header's length is the first thing in the file: these two bytes are how a pickle begins
+    "a_header_of_0x280_bytes": lambda folder: long_header(folder / "model.safetensors", 0x280),
 }
 
 
