@@ -208,7 +208,9 @@ def _baseline(size: Size, scale: Scale) -> list[str]:
     if held is None:
         return []
     mean = scale.score(size.entry(held.reference).spread.mean)
-    between = f"{scale.signed(held.spread.mean)}{scale.unit}, 95 % {scale.interval(held.spread.interval)}"
+    between = f"{scale.signed(held.spread.mean)}{scale.unit}"
+    if held.spread.interval is not None:
+        between += f", 95 % {scale.interval(held.spread.interval)}"
     beaten = "" if held.finding == "better" else f" {held.candidate} is not shown to beat it."
     return [f"The best baseline, {held.reference}, reaches {mean} ({held.candidate} beside it: {between}).{beaten}"]
 

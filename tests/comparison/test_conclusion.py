@@ -55,6 +55,12 @@ def test_the_verdict_says_what_is_different_what_is_not_and_what_to_choose(make_
     assert not any("equal" in sentence for sentence in said)
 
 
+def test_a_baseline_beside_one_seed_has_a_difference_without_an_interval(make_folder: MakeFolder) -> None:
+    said = conclude(make_folder({"full": FULL[:1], "head": HEAD[:1]}, {TFIDF: 0.7}))
+    assert [each for each in said if each.startswith(f"The best baseline, {TFIDF}, reaches 70.00 (full beside it: +")]
+    assert not any("95 % -)" in each for each in said)
+
+
 def test_too_few_seeds_are_no_verdict(make_folder: MakeFolder) -> None:
     folder = make_folder({"full": FULL[:3], "head": HEAD[:3]})
     (sentence,) = conclude(folder)
