@@ -74,7 +74,7 @@ def test_what_stands_in_the_backbone_counts_with_it(method: str, tiny_gpt2: Path
         data={"source": str(samples.path("sentiment")), "limit": 32},
         model=str(tiny_gpt2),
         method=method,
-        train={"max_steps": 3, "learning_rate": 3e-2},
+        train={"max_steps": 12, "learning_rate": 3e-2},
         output=tmp_path / "run",
         silent=True,
     )
@@ -84,7 +84,7 @@ def test_what_stands_in_the_backbone_counts_with_it(method: str, tiny_gpt2: Path
     if method == "head":
         assert {figures["change"] for figures in found.values()} == {0.0}
     else:
-        assert abs(loss["change"]) > 1e-5
+        assert abs(loss["change"]) > 1e-4  # rounding in fp32 is about 1e-6
     if method == "full":
         # the head is tied to the embeddings, which have learned too
         whole = GPT2LMHeadModel.from_pretrained(tiny_gpt2)
