@@ -74,6 +74,7 @@ def compare(
     train_sizes: Sequence[int] = (),
     models: Sequence[str] | str | None = None,
     trials: int = 3,
+    trial_rows: int | None = None,
     from_scratch: bool = False,
     baselines: bool = True,
     forgetting: bool = True,
@@ -96,6 +97,7 @@ def compare(
         train_sizes: training rows, drawn by the seed; none: all of them.
         models: backbones; unset: the recipe's.
         trials: learning rates tried per candidate and size; 1: none, the method's default is used.
+        trial_rows: rows that a trial trains on, at most; unset: as many as the runs.
         from_scratch: add the same architectures with random weights.
         baselines: add the majority class, TF-IDF and frozen features with logistic regression.
         forgetting: measure what the backbone's language model and frozen features lost.
@@ -127,7 +129,9 @@ def compare(
     asked, rows, stem = None, None, "compare"
     if recipe is not None or parts or not resume:
         base = recipe or Recipe.make(**parts)
-        grid = Grid(base, candidates(base, methods, models, from_scratch), tuple(seeds), tuple(train_sizes), trials)
+        grid = Grid(
+            base, candidates(base, methods, models, from_scratch), tuple(seeds), tuple(train_sizes), trials, trial_rows
+        )
         laid, rows = layout.read(base)
         if "test" not in laid.rows:
             raise RequestError("data.test_fraction is 0: a comparison judges by test rows, so it must have some.")

@@ -74,6 +74,9 @@ class Search:
 
     candidate: str
     train_rows: int
+    """Of the runs that got the rate."""
+    tried_on: int
+    """Rows that the trials trained on."""
     chosen: float | None
     rates: tuple[tuple[float, float | None], ...]
     """Rate, and the score on validation; None where the trial did not finish."""
@@ -231,15 +234,15 @@ def _over_baseline(
 
 def _searches(evidence: Evidence) -> list[Search]:
     """The trials of every candidate and training size, rates ascending."""
-    cells: dict[tuple[str, int], list[Line]] = {}
-    for line in evidence.of("trial"):
-        cells.setdefault((line["candidate"], line["train_rows"]), []).append(line)
-    chosen = {(line["candidate"], line["train_rows"]): line["learning_rate"] for line in evidence.of("run")}
+    most = evidence.protocol.get("trial_rows")
     found = []
-    for (name, rows), lines in cells.items():
-        rates = [
-            (line["learning_rate"], line["scores"].get("validation", {}).get(evidence.metric))
-            for line in sorted(lines, key=lambda line: line["learning_rate"])
-        ]
-        found.append(Search(name, rows, chosen.get((name, rows)), tuple(rates)))
+    for size in evidence.sizes:
+        tried_on = min(size, most or size)
+        chosen = {line["candidate"]: line["learning_rate"] for line in evidence.of("run", size)}
+        for name, lines in _by_candidate(evidence.of("trial", tried_on)).items():
+            rates = [
+                (line["learning_rate"], line["scores"].get("validation", {}).get(evidence.metric))
+                for line in sorted(lines, key=lambda line: line["learning_rate"])
+            ]
+            found.append(Search(name, size, tried_on, chosen.get(name), tuple(rates)))
     return found

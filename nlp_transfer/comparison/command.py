@@ -19,6 +19,7 @@ OWN: dict[str, tuple[type, str]] = {
     "train-sizes": (str, "Training rows, drawn by the seed: 100,1000. Default: all."),
     "models": (str, "Backbones. Default: --model."),
     "trials": (str, "Learning rates tried per method and size; 1: no search. Default: 3."),
+    "trial-rows": (str, "Training rows of a trial, at most; fewer cost less. Default: as many as the runs."),
     "from-scratch": (bool, "Add the same architecture with random weights."),
     "no-baselines": (bool, "Leave the baselines out."),
     "no-forgetting": (bool, "Do not measure what the backbone forgot."),
@@ -31,9 +32,9 @@ OWN: dict[str, tuple[type, str]] = {
 }
 """Flags that a recipe does not have: whether they have a value, and their help."""
 
-COUNTS = ("trials", "workers")
+COUNTS = {"trials": "trials", "trial-rows": "trial_rows", "workers": "workers"}
 LISTS = {"seeds": "seeds", "train-sizes": "train_sizes"}
-"""Flags that are whole numbers, and lists of them with the argument that they are."""
+"""Flags that are whole numbers, and lists of them, with the arguments that they are."""
 
 
 def options(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def options(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None)
     own, rest = flags.apart(arguments, {name: kind for name, (kind, _) in OWN.items()})
     found: dict[str, Any] = {"silent": own.pop("quiet", False), "from_scratch": own.pop("from-scratch", False)}
     found |= {part: not own.pop(f"no-{part}", False) for part in ("baselines", "forgetting")}
-    found |= {name: _numbers(name, own.pop(name), one=True)[0] for name in COUNTS if name in own}
+    found |= {argument: _numbers(name, own.pop(name), one=True)[0] for name, argument in COUNTS.items() if name in own}
     found |= {argument: _numbers(name, own.pop(name)) for name, argument in LISTS.items() if name in own}
     if own.get("resume") and not rest and defaults is None:
         return {"recipe": None, **found, **own}

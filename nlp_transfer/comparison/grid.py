@@ -56,6 +56,8 @@ class Grid:
     """Rows to train on; empty: all there are."""
     trials: int = 3
     """Learning rates tried per candidate and training size; 1: no search."""
+    trial_rows: int | None = None
+    """Rows that a trial trains on, where the training size has more; unset: as many as the runs."""
 
     def __post_init__(self) -> None:
         labels = [candidate.label for candidate in self.candidates]
@@ -67,6 +69,8 @@ class Grid:
             raise RequestError(f"nothing to compare: name at least one {'seed' if labels else 'method'}.")
         if self.trials < 1:
             raise RequestError(f"trials is {self.trials}: expected 1 (no search) or more.")
+        if self.trial_rows is not None and self.trial_rows < 1:
+            raise RequestError(f"trial_rows is {self.trial_rows}: expected 1 or more.")
         train = self.base.train
         if train.learning_rate is not None and self.trials > 1:
             raise RequestError(
@@ -97,6 +101,10 @@ class Grid:
                 f"the training size {max(self.train_sizes)} is more than there is: {rows} training rows."
             )
         return list(self.train_sizes or [rows])
+
+    def tried(self, train_rows: int) -> int:
+        """The rows that the trials of a training size train on."""
+        return min(train_rows, self.trial_rows or train_rows)
 
     def cells(self, rows: int) -> Iterator[Cell]:
         """Candidates by training sizes."""

@@ -62,6 +62,7 @@ class Protocol:
             "train_sizes": self.grid.sizes(rows["train"]),
             "seeds": list(self.grid.seeds),
             "trials": self.grid.trials,
+            "trial_rows": self.grid.trial_rows,
             "baselines": dict(self.baselines),
             "forgetting": self.forgetting,
             "recipe": {name: values[name] for name in ("data", "columns", "head", "train", "seed")},
@@ -83,7 +84,7 @@ class Protocol:
             for each in values["candidates"]
         )
         sizes = tuple(values["train_sizes"]) if values["train_sizes"] != [layout.rows["train"]] else ()
-        grid = Grid(base, candidates, tuple(values["seeds"]), sizes, values["trials"])
+        grid = Grid(base, candidates, tuple(values["seeds"]), sizes, values["trials"], values.get("trial_rows"))
         return cls(
             grid, layout, values["baselines"], values["forgetting"], tuple(values["notes"]), tuple(values["flags"])
         )
@@ -123,9 +124,10 @@ class Protocol:
         metric, higher = grid.base.task.primary
         train = grid.base.train
         length = f"{train.max_steps} steps" if train.max_steps else f"{train.epochs:g} epochs"
+        fewer = f"on {grid.trial_rows:,} rows at most, " if grid.trial_rows else ""
         search = (
-            f"learning rate: {grid.trials} trials for each, a factor of {STEP:g} apart around the method's default, judged on "
-            f"validation alone with seed {grid.seeds[0]}; up to {WIDENINGS} more where the best stands at the edge."
+            f"learning rate: {grid.trials} trials for each, {fewer}a factor of {STEP:g} apart around the method's default, "
+            f"judged on validation alone with seed {grid.seeds[0]}; up to {WIDENINGS} more where the best stands at the edge."
             if grid.trials > 1
             else "learning rate: no search, the method's default or what is given."
         )
@@ -179,7 +181,8 @@ def _fixed(protocol: Protocol) -> dict[str, Any]:
     """What all runs of a comparison have in common, by dotted names."""
     values = protocol.to_json()
     found = {f"task.{name}": value for name, value in values["task"].items()}
-    found |= {"trials": values["trials"], "forgetting": values["forgetting"], "seed": values["recipe"]["seed"]}
+    found |= {"trials": values["trials"], "trial_rows": values["trial_rows"]}
+    found |= {"forgetting": values["forgetting"], "seed": values["recipe"]["seed"]}
     found["the data's fingerprint"] = values["data"]["fingerprint"]
     for section in ("head", "train", "data"):
         found |= {f"{section}.{name}": value for name, value in values["recipe"][section].items() if name not in WHERE}

@@ -104,7 +104,8 @@ class Running:
         return Search(middle, grid.trials, *grid.base.task.primary)
 
     def _trial(self, cell: Cell, rate: float) -> Job:
-        return self._job("trial", cell, self.protocol.grid.seeds[0], rate)
+        grid = self.protocol.grid
+        return self._job("trial", replace(cell, train_rows=grid.tried(cell.train_rows)), grid.seeds[0], rate)
 
     def _runs(self, cell: Cell, seed: int, search: Search) -> Iterator[Job]:
         """The run of a candidate, if it has a rate; without one its line says so."""
@@ -161,7 +162,8 @@ class Running:
 
     def _do(self, jobs: Sequence[Job]) -> None:
         """Run those of these jobs that have no line yet."""
-        missing = [job for job in jobs if job.key not in self.results.lines]
+        # training sizes may share a trial
+        missing = list({job.key: job for job in jobs if job.key not in self.results.lines}.values())
         started = time.perf_counter()
         for number, (job, outcome) in enumerate(find(self.engine)(missing, self.workers, self.check), start=1):
             line = job.line(outcome)

@@ -184,9 +184,15 @@ def _searches(analysis: Analysis, scale: Scale) -> list[str]:
     for each in analysis.searches:
         tried = ", ".join(f"{rate:g}: {scale.score(score)}" for rate, score in each.rates)
         rows.append(
-            [escaped(each.candidate), f"{each.train_rows:,}", "-" if each.chosen is None else f"{each.chosen:g}", tried]
+            [
+                escaped(each.candidate),
+                f"{each.train_rows:,}",
+                f"{each.tried_on:,}",
+                "-" if each.chosen is None else f"{each.chosen:g}",
+                tried,
+            ]
         )
-    return ["## Learning rates", table(["candidate", "rows", "chosen", "rate: validation"], rows)]
+    return ["## Learning rates", table(["candidate", "rows", "tried on", "chosen", "rate: validation"], rows)]
 
 
 def _unfinished(analysis: Analysis) -> list[str]:

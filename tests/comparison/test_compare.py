@@ -114,6 +114,21 @@ def test_each_run_has_the_rate_that_validation_liked_best(compared: Comparison) 
         assert scores[run["learning_rate"]] == max(scores.values())
 
 
+def test_trials_on_fewer_rows_are_shared_by_all_larger_sizes(tiny_bert: Path, tmp_path: Path) -> None:
+    parts = asked(tiny_bert, methods="full", seeds=(0,), train_sizes=(30, 20, 8), baselines=False, forgetting=False)
+    done = compare(**parts, trial_rows=10, output=tmp_path / "compare")
+    trials = of_kind(done, "trial")
+    assert {line["train_rows"] for line in trials} == {10, 8}
+    assert len({line["key"] for line in trials}) == len(trials)
+    assert {line["train_rows"] for line in of_kind(done, "run")} == {30, 20, 8}
+    analysis = json.loads((done.folder / "analysis.json").read_text(encoding="utf-8"))
+    searches = {(each["train_rows"], each["tried_on"]) for each in analysis["searches"]}
+    assert searches == {(30, 10), (20, 10), (8, 8)}
+    rates = {line["train_rows"]: line["learning_rate"] for line in of_kind(done, "run")}
+    assert rates[30] == rates[20]
+    assert '(on <data value="10">10</data> rows)' in (done.folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_trials_have_no_test_split_and_keep_no_model(compared: Comparison) -> None:
     for line in of_kind(compared, "trial"):
         folder = compared.folder / line["folder"]

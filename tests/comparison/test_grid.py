@@ -86,6 +86,7 @@ def test_what_is_wrong_is_answered_as_flags_are(chosen: Any, message: str) -> No
         ({"seeds": ()}, "nothing to compare"),
         ({"chosen": ""}, "nothing to compare"),
         ({"trials": 0}, "trials is 0"),
+        ({"trial_rows": 0}, "trial_rows is 0"),
         ({"train": {"learning_rate": 1e-3}}, "one rate for all methods"),
         ({"train": {"patience": 2}}, "all methods get equal steps"),
         ({"train": {"max_minutes": 2}}, "all methods get equal steps"),
@@ -115,8 +116,14 @@ def protocol(chosen: str, **parts: Any) -> Protocol:
 
 
 def test_a_protocol_comes_back_from_its_file() -> None:
-    written = protocol("full,lora:rank=4", seeds=(3, 4), train_sizes=(10, 50))
+    written = protocol("full,lora:rank=4", seeds=(3, 4), train_sizes=(10, 50), trial_rows=20)
     assert Protocol.from_json(written.to_json()) == written
+
+
+def test_a_protocol_without_the_rows_of_trials_is_one_whose_trials_read_all() -> None:
+    values = protocol("full").to_json()
+    del values["trial_rows"]
+    assert Protocol.from_json(values).grid.tried(100) == 100
 
 
 def test_methods_seeds_and_sizes_can_be_added_and_nothing_else_changed() -> None:
@@ -127,6 +134,8 @@ def test_methods_seeds_and_sizes_can_be_added_and_nothing_else_changed() -> None
     assert both.train_sizes == (100, 10)
     with pytest.raises(RequestError, match="trials is 3 there and 5 here"):
         first.with_more(protocol("full", trials=5), Path("there"))
+    with pytest.raises(RequestError, match="trial_rows is None there and 20 here"):
+        first.with_more(protocol("full", trial_rows=20), Path("there"))
     other = replace(first, layout=replace(LAYOUT, fingerprint="0" * 64))
     with pytest.raises(RequestError, match=r"the data's fingerprint is 'fff.* there and '000"):
         first.with_more(other, Path("there"))
