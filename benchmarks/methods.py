@@ -1,203 +1,176 @@
-"""Quality of the methods: a learning rate for each from three trials on validation, then several seeds, in one table."""
+"""The project's own comparison: methods on questions, phrases, pairs, entities and answers, by `nlp-transfer compare`."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import RESULTS, Figures, data_folder, stop, wide_console
-from rich.console import Console
+from common import RESULTS, SPLITS, data_folder, stop, wide_console
 from rich.table import Table
-from scipy.stats import t
 from scores import GPT, model_path
 
-from nlp_transfer import environment, fine_tune, methods
+from nlp_transfer import environment
+from nlp_transfer.configurations import read_json
 
-FILE = RESULTS / "methods.jsonl"
-FACTORS = (1 / 3, 1.0, 3.0)
-"""Trials: the middle of the case's grid times these."""
-
-MEASURED: dict[str, dict[str, Any]] = {
-    "full": {"name": "full"},
-    "full-gradual": {"name": "full", "gradual": True},
-    "full-pull-10": {"name": "full", "pull": 10.0},
-    "full-pull-100": {"name": "full", "pull": 100.0},
-    "lora": {"name": "lora"},
-    "adapter-pfeiffer": {"name": "adapter", "placement": "pfeiffer"},
-    "adapter-pfeiffer-wide": {"name": "adapter", "placement": "pfeiffer", "reduction_factor": 4.0},
-    "adapter-houlsby": {"name": "adapter", "placement": "houlsby"},
-    "freeze": {"name": "freeze"},
-    "bitfit": {"name": "bitfit"},
-    "layernorm": {"name": "layernorm"},
-    "ia3": {"name": "ia3"},
-    "prefix": {"name": "prefix"},
-    "prompt": {"name": "prompt"},
-    "head": {"name": "head"},
-    "head-own": {"name": "head", "pooling": "own"},
-}
+FOLDER = RESULTS / "methods"
+KINDS = "full,head,freeze,lora,adapter,adapter:placement=houlsby,bitfit,layernorm"
+REST = "ia3,prefix,prompt"
+FEW = "full,lora,adapter"
 
 
 @dataclass(frozen=True)
 class Case:
-    """Data, model and length of one kind of run."""
+    """One comparison: its rows, its task and what is compared."""
 
+    title: str
     data: str
-    epochs: float
-    limit: int | None = None
-    validation: int | None = None
-    """Rows of validation that are read; unset: all."""
+    methods: str
+    task: str = "classification"
+    seeds: str = "0,1,2,3,4"
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """The first so many rows of a split; unset: all."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of compare and of the recipe, as flags."""
     model: str = "minilm"
-    rate_factor: float = 1.0
-    """The middle of the grid is the method's default rate times this."""
-    seeds: int = 3
 
 
 CASES = {
-    "trec": Case("trec", 3),
-    "trec-6-epochs": Case("trec", 6),
-    "sst2-5000": Case("sst2", 3, limit=5000, validation=1000),
-    "yelp": Case("yelp_sentences", 8, seeds=5),
-    "trec-gpt": Case("trec", 3, model=GPT, rate_factor=2.0),
+    "trec": Case("TREC: kinds of questions", "trec", f"{KINDS},{REST}"),
+    "sst2": Case(
+        "SST-2: phrases, 5,000 rows", "sst2", f"{KINDS},{REST}", "sentiment", rows={"train": 5000, "validation": 1000}
+    ),
+    "rte": Case("RTE: pairs of sentences", "rte", KINDS, settings={"train.epochs": 5}),
+    "conll2003": Case("CoNLL 2003: entities, 2,000 rows", "conll2003", FEW, "entities", "0,1,2", {"train": 2000}),
+    "squad_wiki": Case(
+        "SQuAD, new Wikipedia: answers, 2,000 rows",
+        "squad_wiki",
+        FEW,
+        "qa",
+        "0,1,2",
+        {"train": 2000},
+        {"task.stride": 64, "data.max_length": 256},
+    ),
+    "trec-sizes": Case(
+        "TREC by training rows",
+        "trec",
+        "full,head,lora",
+        seeds="0,1,2",
+        settings={"train-sizes": "50,200,1000,4952", "from-scratch": True, "train.epochs": 6, "train.batch_size": 16},
+    ),
+    "trec-gpt": Case(
+        "TREC with a small decoder", "trec", FEW, seeds="0,1,2", settings={"from-scratch": True}, model=GPT
+    ),
 }
+
+TRIAL_ROWS = 1000
+"""Rows on which learning rates are searched."""
 
 
 def main() -> None:
-    arguments = parse()
-    for case_name in chosen(arguments.cases, CASES):
-        case = CASES[case_name]
-        rows: dict[str, list[Figures]] = {}
-        for method_name in chosen(arguments.methods, MEASURED):
-            method = MEASURED[method_name]
-            middle = methods.find(method["name"]).default_learning_rate * case.rate_factor
-            rates = [float(f"{middle * factor:.2g}") for factor in FACTORS]
-            trials = [once(case_name, method_name, rate, 0, arguments.data_root) for rate in rates]
-            # chosen on validation alone; a trial's test score is looked at only if it wins there
-            rate = max(zip(trials, rates, strict=True), key=lambda trial: trial[0]["validation"])[1]
-            rows[method_name] = [
-                once(case_name, method_name, rate, seed, arguments.data_root) for seed in range(case.seeds)
-            ]
-        show(case_name, rows)
-
-
-def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--cases", help=f"of {','.join(CASES)}; unset: all")
-    parser.add_argument("--methods", help=f"of {','.join(MEASURED)}; unset: all")
+    parser.add_argument("--workers", type=int, default=1, help="runs at once; they share the cores")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/methods"), help="where the comparisons lie; goes on there"
+    )
     parser.add_argument("--data-root", type=Path, help="the folder of the data sets, instead of NLP_TRANSFER_DATA")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    names = arguments.cases.split(",") if arguments.cases else list(CASES)
+    if unknown := [name for name in names if name not in CASES]:
+        stop(f"there is no case {unknown[0]}: expected some of {', '.join(CASES)}.")
+    for name in names:
+        case, folder = CASES[name], arguments.folder / name
+        data = data_folder(arguments.data_root, case.data)
+        rows = cut(data, case.rows, arguments.folder / "rows" / name)
+        compared(case, rows, folder, arguments.workers)
+        show(case, keep(name, folder))
 
 
-def chosen(given: str | None, known: Mapping[str, object]) -> list[str]:
-    names = given.split(",") if given else list(known)
-    if unknown := [name for name in names if name not in known]:
-        stop(f"there is no {unknown[0]}: expected some of {', '.join(known)}.")
-    return names
+def cut(data: Path, rows: Mapping[str, int], folder: Path) -> Path:
+    """The data folder itself, or another with the first rows of some splits."""
+    if not rows:
+        return data
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        lines = (data / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / f"{split}.jsonl").write_text("".join(lines[: rows.get(split)]), encoding="utf-8")
+    return folder
 
 
-def once(case_name: str, method_name: str, rate: float, seed: int, data_root: Path | None) -> Figures:
-    """The figures of one run: from the file of results, or made now and added to it."""
-    key = {"case": case_name, "method": method_name, "learning_rate": rate, "seed": seed}
-    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
-    for run in map(json.loads, lines):
-        if all(run[name] == value for name, value in key.items()) and run["definition"] == definition(
-            case_name, method_name
-        ):
-            return run["figures"]
-    figures = train(CASES[case_name], MEASURED[method_name], rate, seed, data_root)
-    line = {**key, "definition": definition(case_name, method_name), "figures": figures}
-    FILE.parent.mkdir(exist_ok=True)
-    with FILE.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**line, "environment": environment.describe()}) + "\n")
-    told = f"{case_name} {method_name} {rate:g} seed {seed}: validation {figures['validation']:.4f}"
-    Console(stderr=True).print(told, highlight=False)
-    return figures
-
-
-def definition(case_name: str, method_name: str) -> dict[str, Any]:
-    """What a result belongs to: when case or method mean something else, it does not count. One run knows no number of seeds."""
-    case = {name: value for name, value in vars(CASES[case_name]).items() if name != "seeds"}
-    return {"case": case, "method": MEASURED[method_name]}
-
-
-def train(case: Case, method: dict[str, Any], rate: float, seed: int, data_root: Path | None) -> Figures:
-    """One run: scores on both splits, and what it cost."""
-    folder = data_folder(data_root, case.data)
-    with TemporaryDirectory() as temporary:
-        data: dict[str, Any] = {"source": str(folder), "max_length": 128, "limit": case.limit}
-        if case.validation:
-            lines = (folder / "validation.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-            data["validation"] = str(Path(temporary) / "validation.jsonl")
-            Path(data["validation"]).write_text("".join(lines[: case.validation]), encoding="utf-8")
-        started = time.process_time()
-        report = fine_tune(
-            model=model_path(case.model),
-            task="classification",
-            method={name: value for name, value in method.items() if name != "pooling"},
-            head={"pooling": method.get("pooling", "auto")},
-            data=data,
-            train={"epochs": case.epochs, "learning_rate": rate},
-            seed=seed,
-            output=Path(temporary) / "run",
-            silent=True,
-        ).report
-    return {
-        **{split: report["scores"][split]["accuracy"] for split in ("validation", "test")},
-        "train_seconds": report["time"]["train_seconds"],
-        "cpu_seconds": round(time.process_time() - started, 1),
-        **report["parameters"],
-        "precision": report["recipe"]["train"]["precision"],
+def compared(case: Case, data: Path, folder: Path, workers: int) -> None:
+    """Begin a comparison, or go on with it."""
+    settings = {
+        "task": case.task,
+        "data": data,
+        "model": model_path(case.model),
+        "methods": case.methods,
+        "seeds": case.seeds,
+        "trial-rows": TRIAL_ROWS,
+        "no-forgetting": True,
+        "workers": workers,
+        "output": folder,
+        **case.settings,
     }
+    words = [
+        word
+        for name, value in settings.items()
+        for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])
+    ]
+    # runs share what never changes, and each counts it as its own
+    shared = {**os.environ, "NLP_TRANSFER_CACHE": str(folder.parent.resolve() / "cache")}
+    done = subprocess.run([sys.executable, "-m", "nlp_transfer.cli", "compare", *words], env=shared, check=False)
+    if done.returncode:
+        stop(f"compare ended with status {done.returncode}; the same command goes on.", done.returncode)
 
 
-def show(case_name: str, rows: Mapping[str, list[Figures]]) -> None:
-    """Methods of one case, a line of a table each."""
-    found = Table(title=f"{case_name}: test accuracy over seeds, with a 95 % t interval")
-    found.add_column("method")
-    for column in (
-        "rate",
-        "mean",
-        "deviation",
-        "interval",
-        "seeds",
-        "weights that learn",
-        "share",
-        "CPU s",
-        "stored bytes",
-    ):
-        found.add_column(column, justify="right")
-    rates = {
-        run["method"]: run["learning_rate"]
-        for run in map(json.loads, FILE.read_text(encoding="utf-8").splitlines())
-        if run["case"] == case_name and run["seed"] == CASES[case_name].seeds - 1
+def keep(name: str, folder: Path) -> dict[str, Any]:
+    """Keep of a comparison's folder the protocol, the lines and the analysis; no texts, no paths, and no weights."""
+    analysis = read_json(folder / "analysis.json")
+    # what its best run was sure of and wrong has texts of the data
+    analysis.pop("inside")
+    protocol = read_json(folder / "protocol.json")
+    for place in ("source", "validation", "test"):
+        protocol["recipe"]["data"][place] = None
+    lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    kept = {
+        "case": asdict(CASES[name]),
+        "protocol": protocol,
+        "analysis": analysis,
+        "lines": [json.loads(line) for line in lines],
+        "environment": environment.describe(),
     }
-    for name, runs in rows.items():
-        scores = [run["test"] for run in runs]
-        found.add_row(
-            name,
-            f"{rates[name]:g}",
-            f"{100 * mean(scores):.2f}",
-            f"{100 * stdev(scores):.2f}",
-            interval(scores),
-            " ".join(f"{100 * score:.1f}" for score in scores),
-            f"{runs[0]['trainable']:,}",
-            f"{100 * runs[0]['trainable'] / runs[0]['total']:.2f} %",
-            f"{mean(run['cpu_seconds'] for run in runs):.0f}",
-            f"{runs[0]['stored_bytes']:,}",
-        )
-    wide_console().print(found)
+    text = json.dumps(kept, indent=1, ensure_ascii=False).replace(model_path(CASES[name].model), CASES[name].model)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    return json.loads(text)
 
 
-def interval(scores: list[float]) -> str:
-    """Where the mean over more seeds of the same kind is expected to lie."""
-    reach = float(t.ppf(0.975, len(scores) - 1)) * stdev(scores) / len(scores) ** 0.5
-    return f"{100 * (mean(scores) - reach):.1f} to {100 * (mean(scores) + reach):.1f}"
+def show(case: Case, kept: Mapping[str, Any]) -> None:
+    """Every candidate of every training size, a line each."""
+    analysis = kept["analysis"]
+    table = Table(title=f"{case.title}: test {analysis['metric']}")
+    for column in ("candidate", "rows", "rate", "mean", "95 %", "weights that learn", "seconds"):
+        table.add_column(column, justify="left" if column == "candidate" else "right")
+    for size in analysis["sizes"]:
+        for entry in size["entries"]:
+            spread, costs = entry["spread"], entry["costs"]
+            table.add_row(
+                entry["candidate"],
+                f"{size['train_rows']:,}",
+                f"{entry['learning_rate']:g}" if entry["learning_rate"] else "",
+                "" if spread["mean"] is None else f"{100 * spread['mean']:.2f}",
+                " to ".join(f"{100 * end:.1f}" for end in spread["interval"] or ()),
+                f"{costs['trainable']:,.0f}" if "trainable" in costs else "",
+                f"{costs['train_seconds']:.0f}" if "train_seconds" in costs else "",
+            )
+    wide_console().print(table)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""The page of the project's own comparison says what the files of results say."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nlp_transfer.comparison.conclusion import conclude
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The benchmark's writer of the page."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setenv("NLP_TRANSFER_CACHE", "off")
+    return importlib.import_module("methods_page")
+
+
+def words(drawing: str) -> list[str]:
+    """What is written in a drawing; how fonts lay it out is another machine's matter."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", drawing)
+
+
+def test_the_page_and_its_plots_are_those_of_the_files(writer: Any) -> None:
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    assert {name for _, name, _, _ in writer.MARK.findall(page)} == {*writer.CASES, "claims"}
+    for file, text in writer.files(page, writer.results(writer.FOLDER)).items():
+        there = (DOCS / file).read_text(encoding="utf-8")
+        same = there == text if file.endswith(".md") else words(there) == words(text)
+        assert same, f"{file}: run python benchmarks/methods_page.py"
+
+
+@pytest.fixture
+def kept(
+    writer: Any, make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """What the benchmark keeps of a comparison whose figures are known."""
+    runs = {
+        "full": [0.90, 0.91, 0.92, 0.90, 0.91],
+        "lora": [0.90, 0.91, 0.915, 0.90, 0.91],
+        "adapter": [0.80, 0.81, 0.80, 0.82, 0.80],
+    }
+    folder = make_folder(runs)
+    protocol = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
+    places = {"source": str(tmp_path), "validation": None, "test": None}
+    protocol |= {"recipe": {"data": places, "train": {"max_steps": None, "epochs": 3.0}}, "trial_rows": 1000}
+    (folder / "protocol.json").write_text(json.dumps(protocol), encoding="utf-8")
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    learn = {"full": 1000, "lora": 10, "adapter": 36}
+    for line in lines:
+        line["costs"] = {**line.get("costs", {}), "trainable": learn[line["candidate"]], "head": 6}
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    conclude(folder)
+    benchmark = importlib.import_module("methods")
+    monkeypatch.setattr(benchmark, "FOLDER", tmp_path / "kept")
+    benchmark.keep("trec", folder)
+    return writer.results(tmp_path / "kept")
+
+
+def test_what_is_kept_of_a_comparison_has_no_paths_and_no_texts(kept: dict[str, Any], tmp_path: Path) -> None:
+    text = json.dumps(kept["trec"])
+    assert str(tmp_path) not in text
+    assert "inside" not in kept["trec"]["analysis"]
+    assert len(kept["trec"]["lines"]) == 3 + 15
+
+
+def test_a_page_is_made_of_what_was_kept(writer: Any, kept: dict[str, Any]) -> None:
+    page = "".join(f"<!-- figures: {name} -->\nold\n<!-- end -->\n" for name in ("claims", "trec", "sst2"))
+    found = writer.files(page, kept)
+    assert found.keys() == {"benchmarks.md", "benchmarks/trec.svg"}
+    text = found["benchmarks.md"]
+    assert "old" not in text
+    assert text.count("Not measured yet.") == 1
+    assert "| `full` | 0.0001 | 90.80 |" in text
+    assert "| `lora` | 0.0001 | 90.70 |" in text
+    assert "-0.10" in text
+    assert re.search(r"\| `lora` \| 1\.0% \| -0\.10 \| .* \| yes \|", text)
+    assert re.search(r"\| `adapter` \| 3\.6% \| -10\.20 \| .* \| no \|", text)
+    assert "1 of 2 are within 0.4 points" in text
+    assert "lora" in words(found["benchmarks/trec.svg"])
+    assert writer.files(text, kept)["benchmarks.md"] == text
