@@ -98,6 +98,8 @@ class Loop:
     """Called with the plain model at the start of every epoch: which weights learn in it."""
     still: Sequence[nn.Module] = ()
     """Parts that never change: they run as in prediction, without dropout."""
+    training: bool = field(default=False, init=False)
+    """Whether the model has been set to train; who evaluates it, sets the model itself back."""
     rows_per_step: float = field(default=0.0, init=False)
     """Rows of a mean step of this epoch, where steps count by them; else 0."""
 
@@ -129,9 +131,8 @@ class Loop:
         started = time.perf_counter()
         rate = self.schedule.get_last_lr()[0]
         batches = steps[position.step_in_epoch]
-        self.model.train()
-        for module in self.still:
-            module.eval()
+        if not (self.training and self.model.training):
+            self._train()
         loss, norm = self._update(batches)
         position.step += 1
         position.step_in_epoch += 1
@@ -148,6 +149,13 @@ class Loop:
             batches=batches,
             ends_epoch=position.step_in_epoch == len(steps) or position.step == self.total,
         )
+
+    def _train(self) -> None:
+        """Set what runs as in training; an evaluation sets it back."""
+        self.model.train()
+        for module in self.still:
+            module.eval()
+        self.training = True
 
     def _update(self, batches: Sequence[Indices]) -> tuple[Tensor, Tensor | None]:
         """One step of the optimiser: the mean loss per weight, and the norm of its gradient before clipping."""
