@@ -108,3 +108,16 @@ def test_a_merged_model_has_its_whole_blocks() -> None:
         merged = method.merge(model)
         torch.testing.assert_close(merged(**batch()).logits, expected, atol=1e-5, rtol=0)
     assert not any("modules_to_save" in name or "lora" in name for name, _ in merged.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "activation"),
+    [
+        ({}, "swish"),
+        ({"placement": "houlsby"}, "swish"),
+        ({"placement": "parallel"}, "relu"),
+        ({"activation": "gelu"}, "gelu"),
+    ],
+)
+def test_the_activation_of_an_adapter_where_none_is_named(settings: dict, activation: str) -> None:
+    assert Adapter(**settings).apply(tiny("bert"), HEAD).peft_config["default"].activation == activation
