@@ -35,7 +35,7 @@ class TokenVectors(nn.Parameter):
     def of(cls, matrix: nn.Parameter, rows: Tensor) -> TokenVectors:
         """Rows of a matrix, which keeps its own."""
         held = cls(matrix.detach()[rows], matrix.requires_grad)
-        held.rows, held.before = rows, matrix.detach()
+        held.rows, held.before = rows, matrix.detach().cpu()
         return held
 
 
@@ -82,7 +82,7 @@ def narrow(model: nn.Module, used: Callable[[], np.ndarray]) -> Callable[[], Non
     places = torch.full((len(whole),), -1, dtype=torch.int32)
     places[rows[:-1]] = torch.arange(len(rows) - 1, dtype=torch.int32)
     embedding.register_buffer("places", places.to(whole.device), persistent=False)
-    embedding.weight, embedding.num_embeddings = TokenVectors.of(whole, rows), len(rows)
+    embedding.weight = TokenVectors.of(whole, rows)
     embedding.padding_idx = None if padding is None else int(places[padding])
     hook = embedding.register_forward_pre_hook(_look_up)
 
@@ -90,7 +90,7 @@ def narrow(model: nn.Module, used: Callable[[], np.ndarray]) -> Callable[[], Non
         trained = embedding.weight
         whole.data = spread(trained.detach(), trained).to(trained.device)
         embedding.weight = whole.requires_grad_(trained.requires_grad)
-        embedding.num_embeddings, embedding.padding_idx = len(whole), padding
+        embedding.padding_idx = padding
         hook.remove()
         del embedding.places
 
@@ -118,8 +118,7 @@ def _embedding(model: nn.Module) -> nn.Embedding | None:
 
 def _rows(embedding: nn.Embedding, used: Callable[[], np.ndarray]) -> Tensor | None:
     """The rows that are used, and one that is not and from which decay can be told; None where it is not worth it."""
-    size = embedding.num_embeddings
-    free = np.ones(size, dtype=bool)
+    free = np.ones(embedding.num_embeddings, dtype=bool)
     free[used()] = False
     if embedding.padding_idx is not None:
         free[embedding.padding_idx] = False
