@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from nlp_transfer import experiment, fine_tune
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.encoding import tokens_in
+from nlp_transfer.errors import Stopped
 from nlp_transfer.methods.full import Full
 from nlp_transfer.training import token_vectors
 from nlp_transfer.training.checkpoints import Checkpoints
@@ -28,6 +29,7 @@ from nlp_transfer.training.settings import TrainSettings
 from nlp_transfer.training.token_vectors import TokenVectors, narrow
 from tests.families import FAMILIES
 from tests.families import tiny as of_family
+from tests.test_reliability import stop_at
 from tests.training.test_loop import InOrder, prepared
 
 ROWS = 24
@@ -272,7 +274,7 @@ def test_a_model_stays_as_it_is_where_something_is_unusual(monkeypatch: pytest.M
 def test_a_run_ends_with_the_weights_and_scores_of_the_whole_matrix(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some words stand in validation and test alone."""
+    """Some words stand in validation and test alone, and a stopped run goes on to the same bits."""
     colours, words = ("red", "blue"), ("billing", "return", "order", "parcel", "invoice", "refund")
     rows = [{"text": f"{words[i % 6]} {colours[i % 2]}", "label": colours[i % 2]} for i in range(24)]
     new = [{"text": f"thank you {colours[i % 2]}", "label": colours[i % 2]} for i in range(6)]
@@ -302,3 +304,12 @@ def test_a_run_ends_with_the_weights_and_scores_of_the_whole_matrix(
     losses = [[line["loss"] for line in each if "loss" in line] for each in lines]
     assert len(losses[0]) == 9
     np.testing.assert_allclose(*losses, rtol=1e-6)
+
+    monkeypatch.undo()
+    stop_at(6, monkeypatch)
+    with pytest.raises(Stopped):
+        fine_tune(**parts, output=tmp_path / "stopped", silent=True)
+    monkeypatch.undo()
+    resumed = fine_tune(output=tmp_path / "stopped", resume=True, silent=True)
+    equal(weights(resumed.model), weights(ours.model))
+    assert resumed.scores == ours.scores
