@@ -246,13 +246,14 @@ def _train(
         stored = frozen >= EVERY_BLOCK or settings.passes(plan.steps(1)) > 1
         if stored and not sharding.asked(settings.sharded):
             model, features = once.through(model, features, frozen, show.say)
-    prepared_in = time.perf_counter() - clock
 
     def used() -> np.ndarray:
         tokens = tokens_in(*(split.columns for split in features.values()))
         return np.union1d(tokens, features["train"].tokenizer.all_special_ids)
 
     put_back = narrow(model, used) if frozen <= 0 and not sharding.asked(settings.sharded) else lambda: None
+    prepared_in = time.perf_counter() - clock
+
     drawn = learned(features["train"])
     groups = method.parameter_groups(model, head, settings)
     if settings.batch_size == "auto" and isinstance(plan, LengthBuckets):

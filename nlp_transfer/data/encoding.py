@@ -71,9 +71,9 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
 
 def tokens_in(*columns: Dataset) -> np.ndarray:
     """Every token id that stands in encoded rows of some splits (ids,)."""
-    batches = [batch for each in columns for batch in each.with_format("arrow").iter(BATCH)]
-    ids = [pyarrow.compute.unique(pyarrow.compute.list_flatten(batch["input_ids"])) for batch in batches]
-    return np.unique(np.concatenate([found.to_numpy() for found in ids]))
+    batches = (batch["input_ids"] for each in columns for batch in each.with_format("arrow").iter(BATCH))
+    found = [pyarrow.compute.unique(pyarrow.compute.list_flatten(ids)).to_numpy() for ids in batches]
+    return np.unique(np.concatenate(found))
 
 
 def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:

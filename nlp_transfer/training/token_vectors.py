@@ -119,8 +119,8 @@ def _embedding(model: nn.Module) -> nn.Embedding | None:
 
 def _rows(embedding: nn.Embedding, used: Callable[[], np.ndarray]) -> Tensor | None:
     """The rows that are used, and one that is not and from which decay can be told; None where it is not worth it."""
-    free = np.ones(embedding.num_embeddings, dtype=bool)
-    free[used()] = False
+    free, ids = np.ones(len(embedding.weight), dtype=bool), used()
+    free[ids[ids < len(free)]] = False  # a tokenizer may have ids that its model has no vector for
     if embedding.padding_idx is not None:
         free[embedding.padding_idx] = False
     if free.mean() < 1 - MOST:

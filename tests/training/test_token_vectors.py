@@ -224,7 +224,8 @@ def test_every_family_reads_the_same_ids_with_fewer_vectors(family: str) -> None
             return model(input_ids=ids, attention_mask=(ids != 1).long()).logits
 
     expected, names = answers(), [name for name, _ in model.named_parameters()]
-    put_back = narrow(model, lambda: np.unique(ids))
+    # of some tokenizers an id lies beyond the model's vectors
+    put_back = narrow(model, lambda: np.union1d(ids, [64]))
     held = held_by(model)
     assert held is not None
     assert len(held) == len(np.unique(ids)) + 1
