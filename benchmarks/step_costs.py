@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,8 +29,11 @@ from nlp_transfer.quiet import quiet
 from nlp_transfer.report import write_json
 from nlp_transfer.training.batch import pad
 from nlp_transfer.training.dropout import CheapDropout
+from nlp_transfer.training.token_vectors import narrow
 
 Way = Callable[[Any], AbstractContextManager[Any]]
+
+NARROW = "cheap dropout, token vectors of the texts alone"
 
 PARTS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),
@@ -62,7 +66,8 @@ def main() -> None:
 def measured(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The parts of a step as PyTorch takes it, and processor seconds of the median step of every way."""
     set_seed(0)
-    step, model = steps(method, data_folder(arguments.data_root, "sst2"), arguments.batch_size)
+    folder = data_folder(arguments.data_root, "sst2")
+    step, model = steps(method, folder, arguments.batch_size)
     ways: dict[str, Way] = {
         "as PyTorch has it": lambda _: nullcontext(),
         "cheap dropout": lambda _: CheapDropout(),
@@ -71,12 +76,17 @@ def measured(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if method == "full":
         ways["no dropout, embeddings frozen"] = without_embeddings
+        ways[NARROW] = lambda _: CheapDropout()
+    trained = dict.fromkeys(ways, (step, model))
+    if method == "full":
+        trained[NARROW] = steps(method, folder, arguments.batch_size, narrowed=True)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(arguments.steps + 2):
         for name, way in ways.items():
-            with way(model):
+            step_of_way, model_of_way = trained[name]
+            with way(model_of_way):
                 clock = time.process_time()
-                step(number, model)
+                step_of_way(number, model_of_way)
                 seconds[name].append(time.process_time() - clock)
     # of the first steps memory is new
     medians = {name: median(each[2:]) for name, each in seconds.items()}
@@ -101,14 +111,16 @@ def measured(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
     return {"step_seconds": medians, "shares": shares, "share_of_system": system / (system + user)}
 
 
-def steps(method: str, folder: Path, batch_size: int) -> tuple[Callable[[int, Any], None], Any]:
-    """A function that takes the step of a number, and the model that it trains."""
+def steps(method: str, folder: Path, batch_size: int, narrowed: bool = False) -> tuple[Callable[[int, Any], None], Any]:
+    """A function that takes the step of a number, and the model that it trains, whole or with the texts' token vectors alone."""
     location = Backbone.find(ModelSettings("minilm")).location
     with quiet():
         rows = Classes(folder, load_tokenizer(location), 128, "longest")
         features = rows.features("train").select(range(6400))
         model: Any = apply(rows.model(location), {"name": method})
     ids, labels = features["input_ids"][:], torch.tensor(features["labels"][:])
+    if narrowed:
+        narrow(model, lambda: np.unique([0, *chain.from_iterable(ids)]))
     plan = LengthBuckets(np.array(list(map(len, ids))), batch_size, 1, 0).epoch(0)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=5e-5, fused=True)

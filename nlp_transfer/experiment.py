@@ -19,6 +19,7 @@ from nlp_transfer import environment, report
 from nlp_transfer.backbone import Backbone, LoadedModel
 from nlp_transfer.data.activations import Once, unchanging
 from nlp_transfer.data.batches import Features, LengthBuckets, learned, padding, planned
+from nlp_transfer.data.encoding import tokens_in
 from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.data.store import Store
@@ -38,6 +39,7 @@ from nlp_transfer.training.loop import Loop
 from nlp_transfer.training.precision import accelerator
 from nlp_transfer.training.randomness import seed_of
 from nlp_transfer.training.signals import StopSignals, stop_signals
+from nlp_transfer.training.token_vectors import narrow
 from nlp_transfer.tuners import hold_frozen
 
 
@@ -244,6 +246,12 @@ def _train(
         stored = frozen >= EVERY_BLOCK or settings.passes(plan.steps(1)) > 1
         if stored and not sharding.asked(settings.sharded):
             model, features = once.through(model, features, frozen, show.say)
+
+    def used() -> np.ndarray:
+        tokens = tokens_in(*(split.columns for split in features.values()))
+        return np.union1d(tokens, features["train"].tokenizer.all_special_ids)
+
+    put_back = narrow(model, used) if frozen <= 0 and not sharding.asked(settings.sharded) else lambda: None
     prepared_in = time.perf_counter() - clock
 
     drawn = learned(features["train"])
@@ -271,6 +279,7 @@ def _train(
         )
     with show:
         history = fit.run()
+    put_back()
     for tracker in engine.trackers:
         tracker.finish()  # `end_training` would also part the processes, which still judge together
     return recipe, history

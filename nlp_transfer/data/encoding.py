@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
@@ -23,6 +25,9 @@ SMALL = 2**18
 """Bytes of rows below which these are encoded anew in every process: it takes no longer than to look for them."""
 
 ENCODED = "rows.arrow"
+
+BATCH = 10_000
+"""Encoded rows that are looked through at once."""
 
 _remembered: dict[str, Dataset] = {}
 
@@ -62,6 +67,13 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
             load_from_cache_file=False,
             new_fingerprint=f"{rows._fingerprint}-encoded",
         )
+
+
+def tokens_in(*columns: Dataset) -> np.ndarray:
+    """Every token id that stands in encoded rows of some splits (ids,)."""
+    batches = (batch["input_ids"] for each in columns for batch in each.with_format("arrow").iter(BATCH))
+    found = [pyarrow.compute.unique(pyarrow.compute.list_flatten(ids)).to_numpy() for ids in batches]
+    return np.unique(np.concatenate(found))
 
 
 def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:

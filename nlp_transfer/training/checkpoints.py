@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from nlp_transfer.errors import RequestError, TrainingError
 from nlp_transfer.training import randomness, sharding
 from nlp_transfer.training.loop import Loop, Position
+from nlp_transfer.training.token_vectors import held, spread
 
 MANIFEST = "manifest.json"
 MINUTES = 10
@@ -237,7 +238,7 @@ def learning(loop: Loop, model: nn.Module) -> dict[str, Tensor]:
     """
     trained = {id(parameter) for parameter in loop.trained}
     return {
-        name: sharding.local(parameter.detach()).contiguous().cpu()
+        name: spread(sharding.local(parameter.detach()), parameter).contiguous().cpu()
         for name, parameter in model.named_parameters()
         if id(parameter) in trained
     }
@@ -247,7 +248,7 @@ def _optimizer(loop: Loop, model: nn.Module) -> dict[str, Tensor]:
     """The optimiser's tensors as "value/name of the parameter"; of a sharded one this process's part of each."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
-        f"{key}/{names[id(parameter)]}": sharding.local(value.detach()).contiguous().cpu()
+        f"{key}/{names[id(parameter)]}": spread(sharding.local(value.detach()), parameter).contiguous().cpu()
         for parameter, values in loop.optimizer.state.items()
         for key, value in values.items()
     }
@@ -257,7 +258,7 @@ def _load_model(model: nn.Module, folder: Path) -> None:
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, parts in _stored(folder, "model"):
-            sharding.local(parameters[name]).copy_(sharding.part_of(parts, parameters[name]))
+            sharding.local(parameters[name]).copy_(held(sharding.part_of(parts, parameters[name]), parameters[name]))
 
 
 def _restore_optimizer(loop: Loop, model: nn.Module, folder: Path) -> None:
@@ -266,7 +267,8 @@ def _restore_optimizer(loop: Loop, model: nn.Module, folder: Path) -> None:
         key, _, name = path.partition("/")
         parameter = parameters[name]
         # the count of steps stays where the fused kernels want it: beside the parameter
-        loop.optimizer.state[parameter][key] = sharding.beside(sharding.part_of(parts, parameter), parameter)
+        state = held(sharding.part_of(parts, parameter), parameter)
+        loop.optimizer.state[parameter][key] = sharding.beside(state, parameter)
 
 
 def _stored(folder: Path, kind: str) -> Iterator[tuple[str, list[Tensor]]]:

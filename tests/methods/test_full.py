@@ -7,18 +7,21 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import set_seed
 
 from nlp_transfer import RequestError
 from nlp_transfer.architectures import blocks, embeddings
+from nlp_transfer.data.encoding import tokens_in
 from nlp_transfer.methods.full import Full
 from nlp_transfer.training.checkpoints import Checkpoints
 from nlp_transfer.training.loop import Loop
 from nlp_transfer.training.optimizer import adamw
 from nlp_transfer.training.precision import accelerator
 from nlp_transfer.training.settings import TrainSettings
+from nlp_transfer.training.token_vectors import TokenVectors, narrow
 from tests.families import tiny
 from tests.processes import CONTEXT
 from tests.training.test_loop import InOrder, prepared
@@ -109,6 +112,9 @@ def _losses(rank: int, port: int, folder: Path, written: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     model, features = prepared(folder)
+    # all the while with the token vectors of these rows alone
+    narrow(model, lambda: np.union1d(tokens_in(features.columns.select(range(16))), features.tokenizer.all_special_ids))
+    assert isinstance(model.get_input_embeddings().weight, TokenVectors)
     training = loop(Full(gradual=True, layer_decay=0.9, pull=2.0), model, features)
     assert training.accelerator.num_processes == 2
     losses = [float(step.loss) for step in training]
