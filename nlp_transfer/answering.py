@@ -23,6 +23,7 @@ def evaluate(words: list[str]) -> None:
     parser = Parser("evaluate", "Judge a run, or several side by side, on rows with answers.")
     parser.add_argument("runs", nargs="+", metavar="run", help="folder of a finished run")
     parser.add_argument("--data", required=True, help="file or data set with answers")
+    parser.add_trust()
     parser.add_argument("--output", type=Path, help="JSON file for scores, intervals and details")
     parser.add_argument(
         "--errors", type=Path, help="file for the rows answered wrongly, the surest first (one run; as in predict)"
@@ -40,7 +41,9 @@ def evaluate(words: list[str]) -> None:
     if options.errors:
         writers.check(options.errors)
     rows = single(options.data)
-    judgements = evaluate_runs(options.runs, rows, columns, options.batch_size, options.precision)
+    judgements = evaluate_runs(
+        options.runs, rows, columns, options.batch_size, options.precision, options.trust_remote_code
+    )
     if not speaks():
         return
     for warning in dict.fromkeys(warning for judgement in judgements.values() for warning in judgement.warnings):
@@ -81,6 +84,7 @@ def predict(words: list[str]) -> None:
         help="form of standard input and output; unset: that of the file at the other end if it is text, else csv",
     )
     parser.add_reading()
+    parser.add_trust()
     options, columns = parser.read(words)
     if sum(map(bool, (options.texts, options.input, options.question))) != 1:
         raise RequestError("predict takes texts, or --question, or --input FILE: exactly one of them.")
@@ -93,7 +97,7 @@ def predict(words: list[str]) -> None:
     from nlp_transfer.predicting import predict_file
     from nlp_transfer.runs import load_run
 
-    run = load_run(options.run)
+    run = load_run(options.run, options.trust_remote_code)
     how: dict[str, Any] = {"batch_size": options.batch_size, "precision": options.precision}
     if options.input:
         done = predict_file(run, options.input, options.output, columns, form=options.form, **how)

@@ -28,6 +28,7 @@ OWN: dict[str, tuple[type, str]] = {
     "overwrite": (bool, "Replace the comparison that the folder holds."),
     "resume": (bool, "Go on with the comparison that --output holds, as it was asked for."),
     "quiet": (bool, "Show no progress."),
+    "trust-remote-code": (str, "ORG/NAME@COMMIT: run the code of this model of the Hub; you should have read it."),
 }
 """Flags that a recipe does not have: whether they have a value, and their help."""
 
@@ -50,6 +51,7 @@ def options(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None)
         print(_help([word for word in arguments if word not in ("-h", "--help")], defaults), end="")
         raise SystemExit(0)
     own, rest = flags.apart(arguments, {name: kind for name, (kind, _) in OWN.items()})
+    own = {name.replace("trust-remote-code", "trust_remote_code"): value for name, value in own.items()}
     found: dict[str, Any] = {"silent": own.pop("quiet", False), "from_scratch": own.pop("from-scratch", False)}
     found |= {part: not own.pop(f"no-{part}", False) for part in ("baselines", "forgetting")}
     found |= {name: _numbers(name, own.pop(name), one=True)[0] for name in COUNTS if name in own}
