@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlp_transfer.arguments import Parser
-from nlp_transfer.errors import RequestError
+from nlp_transfer.errors import RequestError, harmless, readable
 
 if TYPE_CHECKING:
     from nlp_transfer.runs import Run
@@ -47,15 +47,16 @@ def evaluate(words: list[str]) -> None:
     if not speaks():
         return
     for warning in dict.fromkeys(warning for judgement in judgements.values() for warning in judgement.warnings):
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {readable(warning)}", file=sys.stderr)
     if len(judgements) == 1:
         judgement = next(iter(judgements.values()))
-        print(scores_lines(judgement.scores, judgement.intervals, options.data))
+        print(scores_lines(judgement.scores, judgement.intervals, harmless(options.data)))
         if options.errors:
             wrong = write_errors(judgement, rows, options.errors)
             print(f"{wrong} of {len(judgement.answers)} rows are wrong: {options.errors}", file=sys.stderr)
     else:
-        print(side_by_side(judgements, options.data))
+        named = {harmless(name): judgement for name, judgement in judgements.items()}
+        print(side_by_side(named, harmless(options.data)))
     if options.output:
         write_json(options.output, scores_file(judgements, options.data))
 
@@ -116,7 +117,9 @@ def predict(words: list[str]) -> None:
 def _to_questions(run: Run, questions: Sequence[str], context: str, how: Mapping[str, Any]) -> list[str]:
     """Each question, and the lines of its answer."""
     answers = run.predict([{"question": question, "context": context} for question in questions], **how)
-    return ["\n  ".join([question, *each.lines()]) for question, each in zip(questions, answers, strict=True)]
+    return [
+        "\n  ".join(map(harmless, [question, *each.lines()])) for question, each in zip(questions, answers, strict=True)
+    ]
 
 
 def _to_texts(run: Run, texts: Sequence[str], how: Mapping[str, Any]) -> list[str]:
@@ -128,7 +131,7 @@ def _to_texts(run: Run, texts: Sequence[str], how: Mapping[str, Any]) -> list[st
         )
     rows = [texts[i : i + width] for i in range(0, len(texts), width)]
     answers = run.predict([tuple(row) if width > 1 else row[0] for row in rows], **how)
-    return ["\t".join([*each.words(), *row]) for row, each in zip(rows, answers, strict=True)]
+    return ["\t".join(map(harmless, [*each.words(), *row])) for row, each in zip(rows, answers, strict=True)]
 
 
 def _text(file: Path) -> str:

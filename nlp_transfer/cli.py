@@ -9,7 +9,7 @@ from typing import Any
 
 from nlp_transfer import __version__
 from nlp_transfer.arguments import Parser
-from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean
+from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean, readable
 from nlp_transfer.launching import apart, launch, tell
 
 TRUST = "trust-remote-code"
@@ -96,7 +96,7 @@ def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None
     said: list[str] = []
     recipe = Recipe.from_flags(rest, defaults, said)
     for sentence in said:
-        print(sentence, file=sys.stderr)
+        print(readable(sentence), file=sys.stderr)
     return {"recipe": recipe, **ours}
 
 

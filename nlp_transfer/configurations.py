@@ -122,7 +122,7 @@ def _settings(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             # an implementation may be given by the part of the model that it is for
-            yield from _settings(inner, name if name.endswith("_implementation") else key)
+            yield from _settings(inner, name if "_implementation" in name else key)
     elif isinstance(value, list):
         for inner in value:
             yield from _settings(inner, name)
@@ -189,7 +189,7 @@ def _way_to_run(said: list[Any], hub: str | None) -> str:
 def _leads_to_code(name: str, value: Any) -> str | None:
     if name in CODE and value:
         return f"{CODE[name]} ({name}); nothing here runs the code of a model"
-    if name.endswith("_implementation") and isinstance(value, str) and value not in ATTENTION:
+    if "_implementation" in name and isinstance(value, str) and value not in ATTENTION:
         return f'names code for {name} ("{value}"): expected one of {", ".join(ATTENTION)}'
     if name == "parent_library" and isinstance(value, str) and value.partition(".")[0] not in LIBRARIES:
         return f'names a module to be imported ("{value}")'

@@ -22,7 +22,7 @@ from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.findings import plural
 from nlp_transfer.data.splits import load_one
 from nlp_transfer.environment import processes
-from nlp_transfer.errors import RequestError, listing
+from nlp_transfer.errors import RequestError, first_line, listing
 from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
@@ -278,8 +278,7 @@ def _downloaded(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.yaml", "README.md"]))
     except Exception as error:  # the Hub's client raises many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RequestError(f"{name} is no folder here, and the Hub does not give it: {reason}") from error
+        raise RequestError(f"{name} is no folder here, and the Hub does not give it: {first_line(error)}") from error
 
 
 def predictions(judgement: Judgement, split: Split, task: Task) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -614,6 +616,19 @@ def test_a_comparison_hands_the_flag_to_its_jobs_and_writes_it_nowhere(cached: P
         "trust_remote_code"
         not in (done.folder / "protocol.json").read_text() + (done.folder / "results.jsonl").read_text()
     )
+
+
+def test_what_the_page_says_of_such_models_is_so(whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parent.parent / "docs" / "methods.md"
+    commands = re.findall(
+        r"^\$ nlp-transfer (.*--trust-remote-code.*)$", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert [command.split()[0] for command in commands] == ["train", "predict"]
+    (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in ROWS))
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert PIN in command
+        assert cli.main(shlex.split(command)) == 0, command
 
 
 PLAIN = """

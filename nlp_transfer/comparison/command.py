@@ -10,7 +10,7 @@ from typing import Any
 from nlp_transfer import flags
 from nlp_transfer.comparison.engine import ENGINES
 from nlp_transfer.comparison.grid import METHODS, SEEDS
-from nlp_transfer.errors import RequestError, did_you_mean
+from nlp_transfer.errors import RequestError, did_you_mean, readable
 from nlp_transfer.recipe import Recipe, help_text
 
 OWN: dict[str, tuple[type, str]] = {
@@ -62,7 +62,7 @@ def options(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None)
     said: list[str] = []
     recipe = Recipe.from_flags(rest, defaults, said)
     for sentence in said:
-        print(sentence, file=sys.stderr)
+        print(readable(sentence), file=sys.stderr)
     return {"recipe": recipe, **found, **own}
 
 
