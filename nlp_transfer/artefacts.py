@@ -104,7 +104,7 @@ def tokenizer(folder: Path, pin: Pin | None = None) -> PreTrainedTokenizerBase:
         raise RequestError(f"{folder} cannot be loaded: {first_line(error)}") from error
 
 
-def _whole(folder: Path, auto_class: Any, head: Mapping[str, Any], pin: Pin | None) -> Any:
+def _whole(folder: Path, auto_class: Any, head: Mapping[str, Any], pin: Pin | None = None) -> Any:
     """A whole model, every weight of it from its file, with the head that the task wants."""
     told = {"local_files_only": True, "trust_remote_code": False}
     remote_code.known(folder, pin)

@@ -16,6 +16,7 @@ TITLE = "\x1b]0;owned\x07"
 COLOUR = "\x1b[31m"
 MARKUP = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 IMAGE = "![seen](http://evil.example/seen.png)"
+COLUMN = f"{IMAGE}<b>{COLOUR}"
 FORMULA = '=HYPERLINK("http://evil.example","open")'
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"
 
@@ -26,14 +27,14 @@ def run(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("run")
     labels = (f"good {TITLE}{MARKUP}", f"{FORMULA} {IMAGE}{COLOUR}")
     rows: list[dict[str, Any]] = [
-        {"text": f"{COLOUR}{MARKUP} {('nice', 'poor')[i % 2]} number {i}", "label": labels[i % 2]} for i in range(40)
+        {COLUMN: f"{COLOUR}{MARKUP} {('nice', 'poor')[i % 2]} number {i}", "label": labels[i % 2]} for i in range(40)
     ]
-    rows += [{"text": "seldom seen", "label": IMAGE}] * 3  # rare, so that a warning speaks of it
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = fine_tune(
         task="classification",
         model=str(tiny_bert),
         data=str(folder / "rows.jsonl"),
+        columns={"text": COLUMN},
         output=folder / "run",
         train={"max_steps": 2, "precision": "fp32"},
         silent=True,
@@ -50,7 +51,7 @@ def tame(said: str) -> bool:
 def test_answers_and_scores_on_a_terminal_are_only_read(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     data = str(run.folder.parent / "rows.jsonl")
     for words in (
-        ["predict", str(run.folder), f"{TITLE} a text", "half \udcff"],
+        ["predict", str(run.folder), f"{TITLE} a text", "another"],
         ["evaluate", str(run.folder), "--data", data],
     ):
         assert cli.main(words) == 0
@@ -60,7 +61,6 @@ def test_answers_and_scores_on_a_terminal_are_only_read(run: Run, capsys: pytest
         if words[0] == "predict":
             assert len(said.out.splitlines()) == 2
             assert "\\x1b]0;owned\\x07 a text" in said.out
-            assert "half \\udcff" in said.out
 
 
 def test_several_runs_side_by_side_with_hostile_names(
@@ -99,7 +99,8 @@ def test_page_and_card_hold_no_markup_of_the_rows(run: Run) -> None:
     before = card.partition("```yaml")[0]
     assert "<script" not in before
     assert "![seen]" not in before
-    assert r"!\[seen\]" in before
+    assert r"!\[seen\](http://evil.example/seen.png)\<b\>\\x1b\[31m" in before
+    assert tame(before)
 
 
 def test_cells_of_answers_are_written_as_they_are(run: Run, tmp_path: Path) -> None:

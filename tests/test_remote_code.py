@@ -640,36 +640,45 @@ print(type(model).__name__)
 """
 
 
-def test_from_training_to_scores_in_new_processes(cached: Path, tmp_path: Path) -> None:
+BOTH = """
+import sys
+from nlp_transfer import cli
+run, rows, pin = sys.argv[1:]
+assert cli.main(["predict", run, "good"]) == 2
+assert cli.main(["predict", run, "good", "--trust-remote-code", pin]) == 0
+assert cli.main(["evaluate", run, "--data", rows, "--trust-remote-code", pin]) == 0
+"""
+
+
+def done(cached: Path, folder: Path, *words: str) -> str:
+    """What Python prints in a new process, which finds the model in the Hub's cache."""
+    told = {"HF_HUB_CACHE": str(cached), "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules")}
+    end = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env={**os.environ, **told}, cwd=folder, check=False
+    )
+    assert end.returncode == 0, end.stderr
+    return end.stdout
+
+
+def test_a_new_process_answers_with_the_flag_alone(cached: Path, whole: Run, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    run = str(tmp_path / "run")
-    told = {"HF_HUB_CACHE": str(cached), "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
-
-    def done(*words: str) -> str:
-        end = subprocess.run(
-            [sys.executable, *words],
-            capture_output=True,
-            text=True,
-            env={**os.environ, **told},
-            cwd=tmp_path,
-            check=False,
-        )
-        assert end.returncode == 0, end.stderr
-        return end.stdout
-
-    flag = ["--trust-remote-code", PIN]
-    words = ["--task", "classification", "--data", str(rows), "--model", "someone/tidy", "--train.max_steps", "2"]
-    cli_of = ["-m", "nlp_transfer.cli"]
-    assert "accuracy" in done(*cli_of, "train", *words, "--train.precision", "fp32", "--output", run, *flag)
-    both = (
-        "import sys; from nlp_transfer import cli; run, rows, pin = sys.argv[1:];"
-        "assert cli.main(['predict', run, 'good', '--trust-remote-code', pin]) == 0;"
-        "assert cli.main(['evaluate', run, '--data', rows, '--trust-remote-code', pin]) == 0"
-    )
-    said = done("-c", both, run, str(rows), PIN)
-    assert "\tgood" in said
+    said = done(cached, tmp_path, "-c", BOTH, str(whole.folder), str(rows), PIN)
+    assert said.count("\tgood") == 1
     assert "accuracy" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_from_training_to_scores_in_new_processes(method: str, cached: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    run, flag = str(tmp_path / "run"), ["--trust-remote-code", PIN]
+    words = ["--task", "classification", "--data", str(rows), "--model", "someone/tidy", "--method", method]
+    words += ["--train.max_steps", "2", "--train.precision", "fp32", "--output", run]
+    assert "accuracy" in done(cached, tmp_path, "-m", "nlp_transfer.cli", "train", *words, *flag)
+    assert "\tgood" in done(cached, tmp_path, "-c", BOTH, run, str(rows), PIN)
     assert not list(Path(run).rglob("*.py"))
-    # and for plain transformers, which takes the code from where the run says
-    assert "TidyForSequenceClassification" in done("-c", PLAIN, f"{run}/model", COMMIT)
+    if method == "full":
+        # and for plain transformers, which takes the code from where the run says
+        assert "TidyForSequenceClassification" in done(cached, tmp_path, "-c", PLAIN, f"{run}/model", COMMIT)
