@@ -52,6 +52,9 @@ PINNED = "pinned_code"
 REFERENCE = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*")
 """How a configuration names a class: by the module beside it."""
 
+HUB_ID = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_-][A-Za-z0-9_.-]*"
+"""How a model of the Hub is called: letters that look like others are none of it."""
+
 
 @dataclass(frozen=True)
 class Pin:
@@ -70,7 +73,7 @@ class Pin:
         if said is None or isinstance(said, Pin):
             return said
         name, _, commit = str(said).rpartition("@")
-        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) or not re.fullmatch(r"[0-9a-fA-F]{40}", commit):
+        if not re.fullmatch(HUB_ID, name) or not re.fullmatch(r"[0-9a-fA-F]{40}", commit):
             raise RequestError(
                 f"trust_remote_code is {said}: expected ORG/NAME@COMMIT, a model of the Hub and the 40 hexadecimal digits of "
                 "the commit whose code you have read. A branch or a tag can be moved to other code tomorrow."
@@ -181,7 +184,7 @@ def _way_to_run(said: list[Any], hub: str | None) -> str:
     read = "nothing here runs the code of a model unless you have read it and say so:"
     if hub:
         return f"{read} --trust-remote-code {hub}@COMMIT"
-    if said and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", str(each)) for each in said):
+    if said and all(re.fullmatch(HUB_ID + "@[0-9a-f]{40}", str(each)) for each in said):
         return f"{read} --trust-remote-code {said[0]}"
     return "the code of a folder is never run, since no commit pins it: name the model by its id on the Hub"
 

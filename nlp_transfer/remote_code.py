@@ -91,7 +91,7 @@ def refuse_lacking(auto_class: Any, config: PreTrainedConfig) -> None:
         RequestError: with what can be done instead.
     """
     pin = LEARNED.get(config.model_type)
-    if pin is not None and auto_class.__name__ not in getattr(config, "auto_map", {}):
+    if pin is not None and auto_class.__name__ not in (getattr(config, "auto_map", None) or {}):
         way = ": use --head.pooling mean" if auto_class.__name__.endswith("SequenceClassification") else ""
         raise RequestError(f"the code of {pin} has no {auto_class.__name__}{way}.")
 

@@ -208,7 +208,7 @@ def tuned(cached: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     [
         *("someone/tidy", "someone/tidy@main", "someone/tidy@v1.0", f"someone/tidy@{COMMIT[:39]}", f"tidy@{COMMIT}"),
         *(f"@{COMMIT}", f"a/b/c@{COMMIT}", f"../tidy@{COMMIT}", f"someone/tidy @{COMMIT}", f"someone/tidy@{COMMIT}\n"),
-        *("true", COMMIT, f"someone/tidy@{'g' * 40}"),
+        *("true", COMMIT, f"s\u043emeone/tidy@{COMMIT}", f"someone/tidy@{'g' * 40}"),
     ],
 )
 def test_a_flag_without_one_commit_of_one_model_is_refused(
