@@ -86,7 +86,7 @@ class Pin:
 
 
 LEARNED: dict[str, Pin] = {}
-"""The model types that transformers knows in this process by the code of a model, and whose code it was."""
+"""The model types and tokenizers that transformers knows in this process by the code of a model, and whose code it was."""
 
 
 def fault(file: Path, pin: Pin | None = None, hub: str | None = None) -> str | None:
@@ -139,9 +139,14 @@ def names_code(values: Any) -> bool:
 def _leads_to_own_code(every: list[tuple[str, Any]]) -> bool:
     return any(
         (name in ("auto_map", PINNED) and value)
-        or (name == "model_type" and isinstance(value, str) and value in LEARNED)
+        or (name in ("model_type", "tokenizer_class") and isinstance(value, str) and _learned(value))
         for name, value in every
     )
+
+
+def _learned(name: str) -> bool:
+    # transformers takes the fast tokenizer where the slow one is named, and the other way round
+    return not LEARNED.keys().isdisjoint({name, f"{name}Fast", name.removesuffix("Fast")})
 
 
 def _code_of_its_own(every: list[tuple[str, Any]], pin: Pin | None, hub: str | None) -> str | None:

@@ -6,7 +6,6 @@ transformers' own loader is never told to trust anything. It finds the classes b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +34,9 @@ FILES = ("config.json", "tokenizer_config.json")
 """Where a model says which classes are its own."""
 
 NONE: Mapping[str, Any] = MappingProxyType({})
+
+LOADED: dict[Pin, Mapping[str, Any]] = {}
+"""The classes of every code that was loaded in this process."""
 
 
 def revision(name: str, asked: str | None, pin: Pin | None) -> str | None:
@@ -96,9 +98,14 @@ def refuse_lacking(auto_class: Any, config: PreTrainedConfig) -> None:
         raise RequestError(f"the code of {pin} has no {auto_class.__name__}{way}.")
 
 
-@lru_cache
 def _classes(pin: Pin) -> Mapping[str, Any]:
-    """The classes of a model's code by Auto class, registered."""
+    """The classes of a model's code by Auto class, registered, once in a process."""
+    if pin not in LOADED:
+        LOADED[pin] = _loaded(pin)
+    return LOADED[pin]
+
+
+def _loaded(pin: Pin) -> Mapping[str, Any]:
     folder = downloaded(pin.name, pin.commit, pin)
     config, tokenizer = (read_json(folder / name) if (folder / name).is_file() else {} for name in FILES)
     named: dict[str, Any] = {**_own(config), **{key: value for key, value in _own(tokenizer).items() if "Tok" in key}}
@@ -139,6 +146,7 @@ def _register(found: Mapping[str, Any], pin: Pin) -> None:
                 LEARNED[str(kind)] = pin
             elif auto == "AutoTokenizer":
                 REGISTERED_TOKENIZER_CLASSES[kept.__name__] = kept
+                LEARNED[kept.__name__] = pin
             else:
                 getattr(transformers, auto).register(found["AutoConfig"], kept)
     except (ValueError, AttributeError, TypeError) as error:

@@ -103,7 +103,7 @@ TOKENIZATION = """
 from transformers import PreTrainedTokenizerFast
 
 
-class TidyTokenizer(PreTrainedTokenizerFast):
+class KINDTokenizer(PreTrainedTokenizerFast):
     words_of_its_own = True
 """
 
@@ -133,9 +133,10 @@ def cache_of(
     for each in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(words / each, folder)
     said = json.loads((folder / "tokenizer_config.json").read_text())
+    tokenizer = f"{kind.capitalize()}Tokenizer"
     of_its_own = {
-        "tokenizer_class": "TidyTokenizer",
-        "auto_map": {"AutoTokenizer": [None, "tokenization_tidy.TidyTokenizer"]},
+        "tokenizer_class": tokenizer,
+        "auto_map": {"AutoTokenizer": [None, f"tokenization_tidy.{tokenizer}"]},
     }
     (folder / "tokenizer_config.json").write_text(json.dumps({**said, **of_its_own}))
     sizes = {
@@ -149,7 +150,7 @@ def cache_of(
     (folder / "config.json").write_text(json.dumps(values))
     (folder / "configuration_tidy.py").write_text(CONFIGURATION.replace("KIND", kind))
     (folder / "modeling_tidy.py").write_text(MODELING)
-    (folder / "tokenization_tidy.py").write_text(TOKENIZATION)
+    (folder / "tokenization_tidy.py").write_text(TOKENIZATION.replace("KIND", kind.capitalize()))
     torch.manual_seed(0)
     layers = {
         f"layers.{i}.{part}": torch.randn(*size) / 6
@@ -394,11 +395,12 @@ def forget(kind: str) -> None:
 
     from nlp_transfer import remote_code
 
-    pin = LEARNED.pop(kind, None)
+    tokenizer = f"{kind.capitalize()}Tokenizer"
+    if pin := LEARNED.pop(kind, None):
+        remote_code.LOADED.pop(pin, None)
+    LEARNED.pop(tokenizer, None)
     CONFIG_MAPPING._extra_content.pop(kind, None)
-    REGISTERED_TOKENIZER_CLASSES.pop("TidyTokenizer", None)
-    if pin:
-        remote_code._classes.cache_clear()
+    REGISTERED_TOKENIZER_CLASSES.pop(tokenizer, None)
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", OTHER])
@@ -446,10 +448,19 @@ def test_a_model_without_the_pin_cannot_use_code_that_is_known_by_now(
 ) -> None:
     assert "tidy" in LEARNED
     shutil.copytree(tiny_bert, tmp_path / "stranger")
-    change(tmp_path / "stranger" / "config.json", model_type="tidy")
-    for pin in (None, Pin.read(PIN)):
-        with pytest.raises(RequestError, match=r"config\.json names code of its own"):
-            Backbone.find(ModelSettings(str(tmp_path / "stranger")), pin)
+    config, tokenizer = (tmp_path / "stranger" / name for name in ("config.json", "tokenizer_config.json"))
+    for file, values in (
+        (config, {"model_type": "tidy"}),
+        (tokenizer, {"tokenizer_class": "TidyTokenizer"}),
+        (tokenizer, {"tokenizer_class": "TidyTokenizerFast"}),
+    ):
+        as_it_was = file.read_text()
+        change(file, **values)
+        for pin in (None, Pin.read(PIN)):
+            with pytest.raises(RequestError, match=f"{file.name} names code of its own"):
+                Backbone.find(ModelSettings(str(tmp_path / "stranger")), pin)
+        file.write_text(as_it_was)
+    assert Backbone.find(ModelSettings(str(tmp_path / "stranger"))).tokenizer()
     assert whole.pin == Pin.read(PIN)
 
 
