@@ -209,7 +209,8 @@ def _checked(values: Values) -> Recipe:
     known = {*_classes(Task, Method), "columns", "seed"}
     for name in values:
         if name not in known:
-            raise RequestError(f'a recipe has no "{name}". {did_you_mean(str(name), sorted(known))}')
+            flag = " The code of a model is run by --trust-remote-code alone." if "trust" in str(name) else ""
+            raise RequestError(f'a recipe has no "{name}". {did_you_mean(str(name), sorted(known))}{flag}')
     task_name = values.get("task", {}).get("name")
     if task_name is None:
         raise RequestError(f"no task: name one with --task. There is: {', '.join(tasks.names())}.")

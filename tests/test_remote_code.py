@@ -258,7 +258,7 @@ def test_no_recipe_can_ask_for_code(
     )
     assert cli.main(["train", "--config", str(tmp_path / "recipe.yaml"), "--output", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert 'no setting "' in said or 'a recipe has no "trust' in said
+    assert 'no setting "' in said or ('a recipe has no "trust' in said and "by --trust-remote-code alone" in said)
     assert not (tmp_path / "run").exists()
 
 
