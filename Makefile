@@ -47,7 +47,9 @@ $(AUDIT)/installed:
 
 # strict: a package that the database does not know is a failure, not a success
 audit: $(AUDIT)/installed
-	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt
+	@$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt || { \
+		echo "make audit: failed. Either an advisory is named above, or the database of PyPI could not be asked, and then \
+	nothing is known of the pins." >&2; exit 1; }
 
 sbom: $(AUDIT)/installed
 	mkdir -p build

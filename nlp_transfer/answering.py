@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlp_transfer.arguments import Parser
-from nlp_transfer.errors import RequestError
+from nlp_transfer.errors import RequestError, harmless, readable
 
 if TYPE_CHECKING:
     from nlp_transfer.runs import Run
@@ -23,6 +23,7 @@ def evaluate(words: list[str]) -> None:
     parser = Parser("evaluate", "Judge a run, or several side by side, on rows with answers.")
     parser.add_argument("runs", nargs="+", metavar="run", help="folder of a finished run")
     parser.add_argument("--data", required=True, help="file or data set with answers")
+    parser.add_trust()
     parser.add_argument("--output", type=Path, help="JSON file for scores, intervals and details")
     parser.add_argument(
         "--errors", type=Path, help="file for the rows answered wrongly, the surest first (one run; as in predict)"
@@ -40,19 +41,22 @@ def evaluate(words: list[str]) -> None:
     if options.errors:
         writers.check(options.errors)
     rows = single(options.data)
-    judgements = evaluate_runs(options.runs, rows, columns, options.batch_size, options.precision)
+    judgements = evaluate_runs(
+        options.runs, rows, columns, options.batch_size, options.precision, options.trust_remote_code
+    )
     if not speaks():
         return
     for warning in dict.fromkeys(warning for judgement in judgements.values() for warning in judgement.warnings):
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {readable(warning)}", file=sys.stderr)
     if len(judgements) == 1:
         judgement = next(iter(judgements.values()))
-        print(scores_lines(judgement.scores, judgement.intervals, options.data))
+        print(scores_lines(judgement.scores, judgement.intervals, harmless(options.data)))
         if options.errors:
             wrong = write_errors(judgement, rows, options.errors)
             print(f"{wrong} of {len(judgement.answers)} rows are wrong: {options.errors}", file=sys.stderr)
     else:
-        print(side_by_side(judgements, options.data))
+        named = {harmless(name): judgement for name, judgement in judgements.items()}
+        print(side_by_side(named, harmless(options.data)))
     if options.output:
         write_json(options.output, scores_file(judgements, options.data))
 
@@ -81,6 +85,7 @@ def predict(words: list[str]) -> None:
         help="form of standard input and output; unset: that of the file at the other end if it is text, else csv",
     )
     parser.add_reading()
+    parser.add_trust()
     options, columns = parser.read(words)
     if sum(map(bool, (options.texts, options.input, options.question))) != 1:
         raise RequestError("predict takes texts, or --question, or --input FILE: exactly one of them.")
@@ -93,7 +98,7 @@ def predict(words: list[str]) -> None:
     from nlp_transfer.predicting import predict_file
     from nlp_transfer.runs import load_run
 
-    run = load_run(options.run)
+    run = load_run(options.run, options.trust_remote_code)
     how: dict[str, Any] = {"batch_size": options.batch_size, "precision": options.precision}
     if options.input:
         done = predict_file(run, options.input, options.output, columns, form=options.form, **how)
@@ -112,7 +117,9 @@ def predict(words: list[str]) -> None:
 def _to_questions(run: Run, questions: Sequence[str], context: str, how: Mapping[str, Any]) -> list[str]:
     """Each question, and the lines of its answer."""
     answers = run.predict([{"question": question, "context": context} for question in questions], **how)
-    return ["\n  ".join([question, *each.lines()]) for question, each in zip(questions, answers, strict=True)]
+    return [
+        "\n  ".join(map(harmless, [question, *each.lines()])) for question, each in zip(questions, answers, strict=True)
+    ]
 
 
 def _to_texts(run: Run, texts: Sequence[str], how: Mapping[str, Any]) -> list[str]:
@@ -124,7 +131,7 @@ def _to_texts(run: Run, texts: Sequence[str], how: Mapping[str, Any]) -> list[st
         )
     rows = [texts[i : i + width] for i in range(0, len(texts), width)]
     answers = run.predict([tuple(row) if width > 1 else row[0] for row in rows], **how)
-    return ["\t".join([*each.words(), *row]) for row, each in zip(rows, answers, strict=True)]
+    return ["\t".join(map(harmless, [*each.words(), *row])) for row, each in zip(rows, answers, strict=True)]
 
 
 def _text(file: Path) -> str:

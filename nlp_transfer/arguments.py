@@ -26,6 +26,14 @@ class Parser(argparse.ArgumentParser):
             help="numbers that the model computes in; auto: bf16 where the hardware multiplies it",
         )
 
+    def add_trust(self) -> None:
+        """The flag by which the code of a model may be run."""
+        self.add_argument(
+            "--trust-remote-code",
+            metavar="ORG/NAME@COMMIT",
+            help="run the code of this model of the Hub, at this commit; you should have read it",
+        )
+
     def read(self, words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         """The options, and the `--columns.NAME OTHER` among the words."""
         columns, rest, words = {}, [], list(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,9 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
+from nlp_transfer import remote_code
 from nlp_transfer.backbone import Backbone
+from nlp_transfer.configurations import LIBRARIES, Pin
 from nlp_transfer.errors import RequestError, first_line, listing
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.quiet import quiet
@@ -40,9 +43,19 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, revision:
     with quiet():
         model.save_pretrained(folder, **arguments)
         tokenizer.save_pretrained(folder)
+    if isinstance(model, PeftModel):
+        _forget_library(folder / TUNER)
 
 
-def load(folder: Path, task: Task, recipe_file: Path, sha256: str | None = None) -> Any:
+def _forget_library(file: Path) -> None:
+    """Take out of a tuner's settings that its model is of a class to be imported, where that is code of a model's own."""
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    library = str((settings.get("auto_mapping") or {}).get("parent_library", ""))
+    if library and library.partition(".")[0] not in LIBRARIES:
+        file.write_text(json.dumps({**settings, "auto_mapping": None}, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def load(folder: Path, task: Task, recipe_file: Path, sha256: str | None = None, pin: Pin | None = None) -> Any:
     """A saved model in fp32.
 
     Args:
@@ -50,19 +63,22 @@ def load(folder: Path, task: Task, recipe_file: Path, sha256: str | None = None)
         task: says which kind of head it has.
         recipe_file: says from which backbone a tuner's model was made, and how its head pools; not read for a whole model.
         sha256: of the backbone's weights when a tuner was trained beside them, where that is known.
+        pin: the model whose code may be run.
 
     Raises:
         RequestError: for a folder that may not be trusted or is damaged, and where the backbone is missing or another one.
     """
-    refuse_untrusted(folder)
+    refuse_untrusted(folder, pin=pin)
     auto_class, head = task.head()
     if not (folder / TUNER).is_file():
-        return _whole(folder, auto_class, head)
+        return _whole(folder, auto_class, head, pin)
     import nlp_transfer.adapters  # noqa: F401  # a tuner that peft then knows
 
     recipe = Recipe.read(recipe_file)
     try:
-        backbone = Backbone.find(recipe.model)
+        if pin and (recipe.model.name, recipe.model.revision) == (pin.name, None):
+            raise RequestError(f"its recipe does not say at which commit, so that it need not be {pin}.")
+        backbone = Backbone.find(recipe.model, pin)
     except RequestError as error:
         raise RequestError(f"{folder} needs the backbone that it was trained beside: {error}") from error
     if sha256 and backbone.sha256 and backbone.sha256 != sha256:
@@ -74,22 +90,24 @@ def load(folder: Path, task: Task, recipe_file: Path, sha256: str | None = None)
     return _tuned(base, folder)
 
 
-def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def tokenizer(folder: Path, pin: Pin | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer that `save` wrote.
 
     Raises:
         RequestError: for a folder that may not be trusted, or is damaged.
     """
-    refuse_untrusted(folder)
+    refuse_untrusted(folder, pin=pin)
+    remote_code.known(folder, pin)
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of files that strangers wrote, tokenizers raises every kind
         raise RequestError(f"{folder} cannot be loaded: {first_line(error)}") from error
 
 
-def _whole(folder: Path, auto_class: Any, head: Mapping[str, Any]) -> Any:
+def _whole(folder: Path, auto_class: Any, head: Mapping[str, Any], pin: Pin | None = None) -> Any:
     """A whole model, every weight of it from its file, with the head that the task wants."""
     told = {"local_files_only": True, "trust_remote_code": False}
+    remote_code.known(folder, pin)
     try:
         with quiet():
             config = AutoConfig.from_pretrained(folder, **told)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from nlp_transfer.configurations import read_json
+from nlp_transfer import remote_code
+from nlp_transfer.configurations import Pin, read_json
 from nlp_transfer.errors import RequestError, first_line, listing
 from nlp_transfer.quiet import quiet
-from nlp_transfer.trust import downloaded, refuse_misfit, refuse_untrusted
+from nlp_transfer.trust import digest, downloaded, refuse_misfit, refuse_untrusted
 
 DROPOUT = re.compile(r"(^|_)p?drop(out)?(_p|_prob)?$")
 """Names of configuration fields that are a dropout probability, in every family of transformers (not `layerdrop`)."""
@@ -67,10 +67,11 @@ class Backbone:
     settings: ModelSettings
     location: str
     name: str
+    pin: Pin | None = None
 
     @classmethod
-    def find(cls, settings: ModelSettings) -> Backbone:
-        """Find a backbone by what the user calls it.
+    def find(cls, settings: ModelSettings, pin: Pin | None = None) -> Backbone:
+        """Find a backbone by what the user calls it; where its own code may be run, it is taken at the pin's commit.
 
         Raises:
             RequestError: for a folder without a model, or a name that can be neither an alias nor a Hub id.
@@ -88,21 +89,21 @@ class Backbone:
                 folder = folder / "model"
             if not (folder / "config.json").is_file():
                 raise RequestError(f"{name} holds no model: expected a config.json, or the folder of a finished run.")
-            refuse_untrusted(folder)
-            return cls(settings, str(folder), _own_name(folder))
+            refuse_untrusted(folder, pin=pin)
+            return cls(settings, str(folder), _own_name(folder), pin)
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
             raise RequestError(
                 f'model "{name}" is neither a folder that exists nor a Hub id (owner/name) nor an alias '
                 f"({listing(ALIASES)})."
             )
-        return cls(settings, name, name)
+        return cls(replace(settings, revision=remote_code.revision(name, settings.revision, pin)), name, name, pin)
 
     @cached_property
     def folder(self) -> Path:
         """Where its files are; of a model on the Hub those that are needed are downloaded, and looked at like any other's."""
         try:
             local = Path(self.location).is_dir()
-            return Path(self.location) if local else downloaded(self.location, self.settings.revision)
+            return Path(self.location) if local else downloaded(self.location, self.settings.revision, self.pin)
         except RequestError as error:
             raise RequestError(
                 f"the model {self.settings.name} cannot be loaded: {error}{_missing_hint(self)}"
@@ -152,6 +153,7 @@ class Backbone:
             config.get_text_config().pad_token_id = self.tokenizer().pad_token_id
         if dropout is not None:
             set_dropout(config, dropout)
+        remote_code.refuse_lacking(auto_class, config)
         refuse_misfit(auto_class, config, None if self.settings.from_scratch else self.folder, self.name)
         if self.settings.from_scratch:
             with quiet():
@@ -183,7 +185,7 @@ class Backbone:
     def sha256(self) -> str | None:
         """SHA-256 over the weight files of a local backbone, in the order of their names; None for one on the Hub."""
         files = sorted(Path(self.location).glob("*.safetensors"))
-        return _digest(files) if files else None
+        return digest(files) if files else None
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,8 @@ def is_decoder(config: PreTrainedConfig) -> bool:
     )
 
     kind = config.model_type
+    if own := getattr(config, "auto_map", None):
+        return "AutoModelForCausalLM" in own and "AutoModelForMaskedLM" not in own
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
@@ -240,8 +244,13 @@ def _loaded(backbone: Backbone, auto_class: Any, **arguments: Any) -> Any:
     """`from_pretrained` with errors that a person can act on."""
     folder = backbone.folder
     try:
+        own = remote_code.known(folder, backbone.pin)
         with quiet():
-            return auto_class.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **arguments)
+            loader = own.get("AutoTokenizer", auto_class) if auto_class is AutoTokenizer else auto_class
+            loaded = loader.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **arguments)
+        return remote_code.marked(loaded, backbone.pin) if own else loaded
+    except RequestError:
+        raise
     except Exception as error:  # of files that strangers wrote, transformers and tokenizers raise every kind
         raise RequestError(f"the model {backbone.settings.name} cannot be loaded: {first_line(error)}") from error
 
@@ -273,7 +282,7 @@ def _packaged(alias: Alias) -> str | None:
     folder = _package_folder(alias)
     if folder is None:
         return None
-    if _digest([folder / "model.safetensors"]) != alias.sha256:
+    if digest([folder / "model.safetensors"]) != alias.sha256:
         raise RequestError(
             f"model.safetensors of the installed package {alias.package} is not the file this project knows (its SHA-256 "
             "differs): reinstall it."
@@ -288,12 +297,3 @@ def _own_name(folder: Path) -> str:
         backbone = read_json(report).get("backbone")
         return str(backbone.get("id", folder.name)) if isinstance(backbone, dict) else folder.name
     return folder.resolve().name
-
-
-def _digest(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

@@ -9,8 +9,14 @@ from typing import Any
 
 from nlp_transfer import __version__
 from nlp_transfer.arguments import Parser
-from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean
+from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean, readable
 from nlp_transfer.launching import apart, launch, tell
+
+TRUST = "trust-remote-code"
+"""The flag by which the code of a model may be run. No recipe has such a setting: recipes come from strangers."""
+
+OWN = {"output": str, "overwrite": bool, "resume": bool, "quiet": bool, TRUST: str}
+"""Flags of `train` that are no settings of a recipe."""
 
 USAGE = """nlp-transfer: adapt pre-trained language models to your task.
 
@@ -24,6 +30,8 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
   nlp-transfer predict  RUN --input new.csv --output answers.csv       - is standard input or output
   nlp-transfer compare  (as train) --methods full,head,lora:rank=4 --seeds 0,1,2,3,4 [--workers N] [--output runs/compare]
   nlp-transfer export   RUN --format merged|transformers|onnx --output DIR
+  nlp-transfer train    ... --trust-remote-code ORG/NAME@COMMIT   run the code of this model of the Hub, which you have read;
+                        predict, evaluate, export and compare take it too
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
   nlp-transfer doctor                                       device, precision, versions, what is missing
   nlp-transfer demo     [--task T]                          four methods on a shipped sample, without a network
@@ -76,7 +84,9 @@ def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None
     if {"-h", "--help"} & set(arguments):
         print(help_text([word for word in arguments if word not in ("-h", "--help")], defaults), end="")
         raise SystemExit(0)
-    ours, rest = flags.apart(arguments, {"output": str, "overwrite": bool, "resume": bool, "quiet": bool})
+    ours, rest = flags.apart(arguments, OWN)
+    if TRUST in ours:
+        ours["trust_remote_code"] = ours.pop(TRUST)
     if "quiet" in ours:
         ours["silent"] = ours.pop("quiet")
     if ours.get("resume") and not rest and defaults is None:
@@ -86,7 +96,7 @@ def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None
     said: list[str] = []
     recipe = Recipe.from_flags(rest, defaults, said)
     for sentence in said:
-        print(sentence, file=sys.stderr)
+        print(readable(sentence), file=sys.stderr)
     return {"recipe": recipe, **ours}
 
 
@@ -130,11 +140,13 @@ def _export(words: list[str]) -> None:
         help="merged: one model without a tuner; transformers: one that plain transformers loads; onnx: a graph for onnxruntime",
     )
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
+    parser.add_trust()
     options, _ = parser.read(words)
     from nlp_transfer.exporting import FORMS
     from nlp_transfer.runs import load_run
 
-    for sentence in FORMS[options.format](load_run(options.run), options.output):
+    run = load_run(options.run, options.trust_remote_code)
+    for sentence in FORMS[options.format](run, options.output):
         print(sentence, file=sys.stderr)
     print(options.output)
 

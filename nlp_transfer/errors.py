@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -48,7 +50,7 @@ class Stopped(Exception):
 
 def first_line(error: Exception) -> str:
     """The first line of what a library says, which may quote a file; its type where it says nothing."""
-    lines = str(error).strip().splitlines()
+    lines = discreet(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 
 
@@ -57,9 +59,14 @@ def readable(message: object) -> str:
 
     What a terminal would obey (control characters, changes of direction) and what is no character is written as its number.
     """
-    text = str(message)
+    text = discreet(message)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}"
+    return harmless(text)
+
+
+def harmless(text: str) -> str:
+    """A text as one line that a terminal shows and does not obey."""
     return "".join(letter if _harmless(letter) else ascii(letter)[1:-1] for letter in text)
 
 
@@ -69,6 +76,22 @@ def _harmless(letter: str) -> bool:
 
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that turn a line round. Other formats, joiners say, belong to scripts and emoji."""
+
+
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
+"""Variables whose values are nobody else's business."""
+
+KEPT = re.compile(r"\bhf_[A-Za-z0-9]{16,}|(?<=://)[^/\s@]+(?=@)")
+"""Tokens of the Hub, and names with passwords in addresses."""
+
+
+def discreet(message: object) -> str:
+    """A message without the tokens and passwords that a library may quote of a request, a proxy or the environment."""
+    text = str(message)
+    for name in SECRETS:
+        if len(secret := os.environ.get(name, "")) > 7:
+            text = text.replace(secret, "***")
+    return KEPT.sub("***", text)
 
 
 def listing(words: Iterable[object], limit: int = 12) -> str:

@@ -15,8 +15,9 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 from torch import nn
 
-from nlp_transfer import environment, report
+from nlp_transfer import environment, remote_code, report
 from nlp_transfer.backbone import Backbone, LoadedModel
+from nlp_transfer.configurations import Pin
 from nlp_transfer.data.activations import Once, unchanging
 from nlp_transfer.data.batches import Features, LengthBuckets, learned, padding, planned
 from nlp_transfer.data.encoding import tokens_in
@@ -51,6 +52,7 @@ def fine_tune(
     resume: bool = False,
     overwrite: bool = False,
     silent: bool = False,
+    trust_remote_code: str | Pin | None = None,
     **parts: Any,
 ) -> Run:
     """Adapt a backbone to a task: `fine_tune(task="sentiment", data="reviews.csv", output="runs/reviews")`.
@@ -61,6 +63,7 @@ def fine_tune(
         resume: go on with the run in that folder, whose recipe must be this one; without a recipe, its own is used.
         overwrite: replace the run that the folder holds.
         silent: show no progress.
+        trust_remote_code: `ORG/NAME@COMMIT`: the code of this model of the Hub may be run, at this commit; nobody else's.
 
     Returns:
         The finished run, loaded from its folder.
@@ -72,7 +75,8 @@ def fine_tune(
     """
     if recipe is None:
         recipe = Recipe.read(Path(output) / "recipe.yaml") if resume and output and not parts else Recipe.make(**parts)
-    backbone = Backbone.find(recipe.model)
+    pin = Pin.read(trust_remote_code)
+    backbone = Backbone.find(recipe.model, pin)
     state = environment.processes()
     recipe = recipe.resolved(backbone, state.device)
     sharding.agree(recipe.train.sharded, recipe.method.in_stages, state)
@@ -81,11 +85,13 @@ def fine_tune(
         recipe = settled_before(path, recipe)
     if resume and status_of(path) == "finished":
         refuse_another(path, recipe)
-        return load_run(path)
+        return load_run(path, pin)
     opened = RunFolder.open(path, recipe, resume, overwrite, writes=state.is_main_process)
     state.wait_for_everyone()  # every process has looked at the folder before one of them writes there
     in_file = isinstance(recipe.data.source, str | Path)
-    command = f"nlp-transfer train --output {shlex.quote(str(path))} --resume"
+    command = f"nlp-transfer train --output {shlex.quote(str(path))} --resume" + (
+        (pin and f" --trust-remote-code {pin}") or ""
+    )
     on = command if in_file else "fine_tune(..., resume=True) and the same rows"
     try:
         with opened as folder, stop_signals() as stop:
@@ -145,11 +151,11 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
 
     # what is reported is what was saved: the artefact, loaded again in fp32
     judging = time.perf_counter()
-    run = Run(folder.path, data.task, {})
+    run = Run(folder.path, data.task, {}, backbone.pin)
     judged = [name for name in data.splits if name != "train"]
     outputs = {name: run.outputs(data.splits[name], each_batch=stop.check) for name in judged}
     task = data.task.calibrate(*outputs["validation"], data.splits["validation"].rows)
-    run = Run(folder.path, task, {})
+    run = Run(folder.path, task, {}, backbone.pin)
     judgements = {name: run.judge(data.splits[name], *outputs[name]) for name in outputs}
     folder.write("task.json", task.to_json())
     for name, judgement in judgements.items():
@@ -172,6 +178,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
         "backbone": {
             "id": backbone.name,
             "revision": recipe.model.revision,
+            "code": str(backbone.pin) if remote_code.known(backbone.folder, backbone.pin) else None,
             "sha256": backbone.sha256,
             "from_scratch": recipe.model.from_scratch,
         },
@@ -179,7 +186,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     folder.finish(written, report.card(written, task.primary.metric, task.asked_columns))
     checkpoints.clear()
     PartialState().wait_for_everyone()
-    return load_run(folder.path)
+    return load_run(folder.path, backbone.pin)
 
 
 def _adapted(recipe: Recipe, loaded: LoadedModel) -> Any:

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import artefacts
-from nlp_transfer.errors import RequestError, Stopped
+from nlp_transfer.errors import RequestError, Stopped, discreet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import SCHEMA, write_json
 
@@ -177,7 +177,7 @@ class RunFolder:
 
 def _said(kind: type[BaseException], error: BaseException) -> str:
     """How a run ended, without the name of whose machine it was."""
-    return f"{kind.__name__}: {error}".replace(os.path.expanduser("~") + os.sep, f"~{os.sep}")
+    return discreet(f"{kind.__name__}: {error}").replace(os.path.expanduser("~") + os.sep, f"~{os.sep}")
 
 
 LOCK = ".lock"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nlp_transfer.configurations import Pin
 from nlp_transfer.data import writers
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.sources import single
@@ -24,6 +25,7 @@ def evaluate_runs(
     columns: Mapping[str, str] | None = None,
     batch_size: int = BATCH,
     precision: str = "fp32",
+    trust_remote_code: str | Pin | None = None,
 ) -> dict[str, Judgement]:
     """Scores of several runs on the same rows, by the runs' names as they were given.
 
@@ -35,6 +37,7 @@ def evaluate_runs(
         columns: as in `Run.evaluate`.
         batch_size: rows of the longest texts that a model reads at once.
         precision: as in `Run.predict`.
+        trust_remote_code: as in `load_run`.
 
     Raises:
         RequestError: for rows that cannot be judged, and for runs of other tasks, of other labels, or that read the
@@ -50,7 +53,7 @@ def evaluate_runs(
     found: dict[str, Judgement] = {}
     first: Split | None = None
     for name in names:
-        run = load_run(name)  # here, so that the model before it can go
+        run = load_run(name, trust_remote_code)  # here, so that the model before it can go
         split, warnings = run.read(table, columns)
         first = first or split
         _refuse_other_answers(names[0], first, name, split, run.task)

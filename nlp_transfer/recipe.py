@@ -135,7 +135,8 @@ class Recipe:
         data = replace(self.data, max_length=self.data.max_length or min(backbone.max_length(), longest))
         preferred = (self.method.encoder_pooling, self.method.decoder_pooling) if self.task.pools else ("own", "own")
         pooling = settled(self.head.pooling, backbone.config, *preferred)
-        return replace(self, train=train, data=data, head=replace(self.head, pooling=pooling))
+        head = replace(self.head, pooling=pooling)
+        return replace(self, model=backbone.settings, train=train, data=data, head=head)
 
     def to_dict(self) -> Values:
         """The recipe as nested values that YAML and JSON can hold, nothing left out."""
@@ -191,6 +192,8 @@ def help_text(arguments: Sequence[str], defaults: Mapping[str, Any] | None = Non
     built.add_argument("--overwrite", action="store_true", help="Replace the run that the folder holds.")
     built.add_argument("--resume", action="store_true", help="Go on with the run that --output holds.")
     built.add_argument("--quiet", action="store_true", help="Show no progress.")
+    said = "Run the code of this model of the Hub, at this commit; you should have read it."
+    built.add_argument("--trust-remote-code", metavar="ORG/NAME@COMMIT", help=said)
     return built.format_help()
 
 
@@ -206,7 +209,8 @@ def _checked(values: Values) -> Recipe:
     known = {*_classes(Task, Method), "columns", "seed"}
     for name in values:
         if name not in known:
-            raise RequestError(f'a recipe has no "{name}". {did_you_mean(str(name), sorted(known))}')
+            flag = " The code of a model is run by --trust-remote-code alone." if "trust" in str(name) else ""
+            raise RequestError(f'a recipe has no "{name}". {did_you_mean(str(name), sorted(known))}{flag}')
     task_name = values.get("task", {}).get("name")
     if task_name is None:
         raise RequestError(f"no task: name one with --task. There is: {', '.join(tasks.names())}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 
 from nlp_transfer import tasks
 from nlp_transfer.data.findings import SHOWN
+from nlp_transfer.errors import harmless
 
 SCHEMA = 1
 """Version of report.json; it grows when a reader of an older one would misread a newer."""
@@ -70,6 +72,7 @@ def card(report: Mapping[str, Any], primary: str, asked: Sequence[str] = ("text"
     last = last_split(report)
     task, method = recipe["task"]["name"], recipe["method"]["name"]
     kind = tasks.find(task)
+    trusted = f", trust_remote_code={backbone['code']!r}" if backbone.get("code") else ""
     metadata = {
         "library_name": "transformers",
         "pipeline_tag": kind.pipeline_tag,
@@ -80,7 +83,7 @@ def card(report: Mapping[str, Any], primary: str, asked: Sequence[str] = ("text"
     header = yaml.safe_dump(metadata, sort_keys=False)
     return f"""---
 {header}---
-# {task}, {method} on {backbone["id"]}
+# {task}, {method} on {_as_text(backbone["id"])}
 
 {last.capitalize()} {primary.replace("_", " ")}: **{report["scores"][last][primary]:.4f}**, 95 % interval \
 {_interval(report, primary)}
@@ -91,7 +94,7 @@ def card(report: Mapping[str, Any], primary: str, asked: Sequence[str] = ("text"
 ```python
 from nlp_transfer import load_run
 
-run = load_run("PATH OR HUB ID OF THIS RUN")
+run = load_run("PATH OR HUB ID OF THIS RUN"{trusted})
 print(run.predict([{example}]))
 ```
 
@@ -102,8 +105,8 @@ print(run.predict([{example}]))
 ## Data
 
 {_bullets([f"{name}: {rows} rows" for name, rows in report["data"]["rows"].items()])}
-{_bullets(report["data"]["notes"])}
-{_bullets([_warning(warning) for warning in report["data"]["warnings"]])}
+{_bullets([_as_text(note) for note in report["data"]["notes"]])}
+{_bullets([_as_text(_warning(warning)) for warning in report["data"]["warnings"]])}
 
 ## How it was made
 
@@ -119,7 +122,7 @@ It repeats the run: `nlp-transfer train --config recipe.yaml`.
 ## Limits
 
 The scores hold for texts like those it was trained and tested on, and its probabilities are not calibrated for others.
-It carries whatever its backbone learned; see the card of {backbone["id"]}.
+It carries whatever its backbone learned; see the card of {_as_text(backbone["id"])}.
 """
 
 
@@ -156,6 +159,11 @@ def _warning(warning: Mapping[str, Any]) -> str:
     """A finding about the data, and the first rows it means."""
     rows = f" ({'; '.join(warning['rows'][:SHOWN])})" if warning["rows"] else ""
     return f"warning: {warning['message']}{rows}"
+
+
+def _as_text(said: object) -> str:
+    """Words that may quote the data, on a line of Markdown in which they make no link, image, code or element."""
+    return re.sub(r"([\\`\[\]<>&])", r"\\\1", harmless(" ".join(str(said).split())))
 
 
 def _bullets(lines: list[str]) -> str:

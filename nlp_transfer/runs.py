@@ -16,13 +16,13 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import artefacts, tasks
-from nlp_transfer.configurations import read_json
+from nlp_transfer.configurations import Pin, read_json
 from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.findings import plural
 from nlp_transfer.data.splits import load_one
 from nlp_transfer.environment import processes
-from nlp_transfer.errors import RequestError, listing
+from nlp_transfer.errors import RequestError, first_line, listing
 from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
@@ -59,6 +59,7 @@ class Run:
     folder: Path
     task: Task
     report: Mapping[str, Any]
+    pin: Pin | None = None
 
     @property
     def scores(self) -> Mapping[str, Mapping[str, float]]:
@@ -73,7 +74,7 @@ class Run:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, with the length limit of training."""
-        return artefacts.tokenizer(self.artefact)
+        return artefacts.tokenizer(self.artefact, self.pin)
 
     @cached_property
     def model(self) -> Any:
@@ -82,7 +83,7 @@ class Run:
 
     def _loaded(self) -> Any:
         sha256 = self.report.get("backbone", {}).get("sha256")
-        return artefacts.load(self.artefact, self.task, self.folder / "recipe.yaml", sha256)
+        return artefacts.load(self.artefact, self.task, self.folder / "recipe.yaml", sha256, self.pin)
 
     @cached_property
     def _answering(self) -> Any:
@@ -222,12 +223,15 @@ class Run:
         return str(address)
 
 
-def load_run(path: str | Path) -> Run:
+def load_run(path: str | Path, trust_remote_code: str | Pin | None = None) -> Run:
     """A finished run from its folder, or from the Hub by its id (owner/name).
+
+    `trust_remote_code` is for a run of a model with code of its own, as in `fine_tune`.
 
     Raises:
         RequestError: for a folder that holds no run, or one that did not finish.
     """
+    pin = Pin.read(trust_remote_code)
     folder = Path(path).expanduser()
     if not folder.is_dir():
         folder = _downloaded(str(path))
@@ -246,7 +250,7 @@ def load_run(path: str | Path) -> Run:
     if wrong := _lacking(report):
         raise RequestError(f"{folder} holds a damaged run: report.json has no {wrong}.")
     try:
-        return Run(folder, tasks.from_json(task), report)
+        return Run(folder, tasks.from_json(task), report, pin)
     except RequestError as error:
         raise RequestError(f"{folder} holds a damaged run: task.json: {error}") from error
 
@@ -274,8 +278,7 @@ def _downloaded(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.yaml", "README.md"]))
     except Exception as error:  # the Hub's client raises many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RequestError(f"{name} is no folder here, and the Hub does not give it: {reason}") from error
+        raise RequestError(f"{name} is no folder here, and the Hub does not give it: {first_line(error)}") from error
 
 
 def predictions(judgement: Judgement, split: Split, task: Task) -> list[dict[str, Any]]:

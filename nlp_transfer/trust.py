@@ -7,6 +7,7 @@ memory than its files explain is refused with the reason.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
-from nlp_transfer.configurations import fault
+from nlp_transfer.configurations import Pin, fault
 from nlp_transfer.errors import RequestError, first_line
 from nlp_transfer.quiet import quiet
 
@@ -40,12 +41,20 @@ HEADROOM = 2**26
 """Weights that a model may have beyond four times those in its files: a new head, and sizes that are no multiple."""
 
 
-def refuse_untrusted(folder: Path, patterns: Sequence[str] | None = None) -> None:
+CODE = "*.py"
+"""What is downloaded as well of the one model whose code may be run."""
+
+
+def refuse_untrusted(
+    folder: Path, patterns: Sequence[str] | None = None, pin: Pin | None = None, hub: str | None = None
+) -> None:
     """Refuse the folder of a model, of a run or of an adapter for what it holds.
 
     Args:
         folder: where `from_pretrained` would look.
         patterns: look at these files of the top folder alone, since nothing else of a snapshot of the Hub is read.
+        pin: the model whose code may be run.
+        hub: the id of the model on the Hub whose snapshot the folder is.
 
     Raises:
         RequestError: naming the file and the reason.
@@ -53,25 +62,30 @@ def refuse_untrusted(folder: Path, patterns: Sequence[str] | None = None) -> Non
     for file in _files(folder, patterns):
         reason = _shape(folder, file) or _pickled(file)
         if reason is None and file.suffix == ".json" and file.name not in FREE:
-            reason = fault(file)
+            reason = fault(file, pin, hub)
         if reason is None and file.suffix == ".safetensors":
             reason = _weights(file)
         if reason is not None:
             raise RequestError(f"{folder} is not loaded: {file.relative_to(folder)} {reason}.")
 
 
-def downloaded(name: str, revision: str | None) -> Path:
+def downloaded(name: str, revision: str | None, pin: Pin | None = None) -> Path:
     """The folder of a model on the Hub with the files that are needed of it, looked at like any other's.
+
+    Modules are among them where the pin says this model at this revision, and never else.
 
     Raises:
         RequestError: where the Hub does not give it, or it may not be trusted.
     """
+    patterns = [*PATTERNS, CODE] if pin == Pin(name, str(revision)) else [*PATTERNS]
     try:
         with quiet():
-            found = snapshot_download(name, revision=revision, allow_patterns=[*PATTERNS], ignore_patterns=["*/*"])
+            found = snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"])
     except Exception as error:  # the Hub's client raises many kinds
         raise RequestError(first_line(error)) from error
-    refuse_untrusted(Path(found), PATTERNS)
+    if pin and CODE in patterns and Path(found).name != pin.commit:
+        raise RequestError(f"the Hub's cache gives {Path(found).name} for {pin}.")
+    refuse_untrusted(Path(found), patterns, pin, name)
     return Path(found)
 
 
@@ -130,6 +144,16 @@ def stored_weights(folder: Path) -> int:
                     size *= length
                 count += size
     return count
+
+
+def digest(files: Sequence[Path]) -> str:
+    """SHA-256 over all bytes of files, in this order."""
+    found = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()
 
 
 def _files(folder: Path, patterns: Sequence[str] | None) -> Iterator[Path]:

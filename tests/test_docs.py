@@ -56,6 +56,8 @@ ELSEWHERE = (
     "accelerate launch --config_file recipes/",
     "torchrun ",
     "nlp-transfer train --processes ",
+    "nlp-transfer train --trust-remote-code ",
+    "nlp-transfer predict --trust-remote-code ",
     "nlp-transfer demo",
 )
 """Commands that install, or that tests of their own run: the checks of a clean clone, and the tests of recipes and demo."""

@@ -32,6 +32,7 @@ LAYERS = (
     ("standin", "tuners"),
     ("heads", "adapters", "texts", "tagging"),
     ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
+    ("remote_code",),
     ("trust",),
     (
         *("arguments", "models", "questions", "environment", "figures", "flags", "samples", "members", "quiet"),

@@ -479,9 +479,10 @@ def test_rows_in_memory_are_written_as_a_remark():
 
 
 class Reads512:
-    """Of a backbone what a recipe asks it: its name and how much it reads."""
+    """Of a backbone what a recipe asks it: its name, at which commit it was found, and how much it reads."""
 
     name = "reads-512"
+    settings = ModelSettings()
     config = BertConfig()
 
     def max_length(self, cap=True):

@@ -60,3 +60,24 @@ def test_make_knows_how_to_look(target: str) -> None:
     said = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "constraints.txt" in said
     assert ("pip-audit --strict" in said) == (target == "audit")
+
+
+@pytest.mark.parametrize("ends", [0, 1])
+def test_an_audit_that_could_not_be_made_is_no_success(ends: int, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pip-audit").write_text(f"#!/bin/sh\nexit {ends}\n")
+    (tmp_path / "bin" / "pip-audit").chmod(0o755)
+    (tmp_path / "installed").touch()
+    done = subprocess.run(["make", "audit", f"AUDIT={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert bool(done.returncode) == bool(ends)
+    assert ("nothing is known of the pins" in done.stderr) == bool(ends)
+
+
+def test_the_workflow_audits_the_pins() -> None:
+    runs = [
+        step.get("run", "")
+        for file in (ROOT / ".github" / "workflows").glob("*.yml")
+        for job in yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"].values()
+        for step in job["steps"]
+    ]
+    assert any("make audit" in run and "|| true" not in run for run in runs)

@@ -121,6 +121,7 @@ MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "kernel_by_another_name": (change("config.json", attn_implementation={"": "someone/evil:run"}), "someone/evil:run"),
     "kernel_of_experts": (change("config.json", _experts_implementation="someone/evil"), "someone/evil"),
+    "kernel_by_an_inner_name": (change("config.json", _attn_implementation_internal="someone/evil"), "someone/evil"),
     "flash_attention_that_is_fetched": (
         change("config.json", _attn_implementation="flash_attention_2"),
         "expected one of",

@@ -21,6 +21,7 @@ from nlp_transfer.comparison.grid import METHODS, SEEDS, Grid, candidates
 from nlp_transfer.comparison.jobs import Line
 from nlp_transfer.comparison.protocol import Protocol
 from nlp_transfer.comparison.running import Running
+from nlp_transfer.configurations import Pin
 from nlp_transfer.errors import RequestError
 from nlp_transfer.folder import next_free
 from nlp_transfer.progress import Show
@@ -84,6 +85,7 @@ def compare(
     resume: bool = False,
     overwrite: bool = False,
     silent: bool = False,
+    trust_remote_code: str | Pin | None = None,
     **parts: Any,
 ) -> Comparison:
     """Compare ways of adapting a backbone on your rows: `compare(task="sentiment", data="reviews.csv", methods="full,lora")`.
@@ -107,6 +109,7 @@ def compare(
         resume: go on with the comparison in that folder, as it was asked for.
         overwrite: replace the comparison that the folder holds.
         silent: show no progress.
+        trust_remote_code: `ORG/NAME@COMMIT`: the code of this model of the Hub may be run, at this commit; nobody else's.
 
     Under torchrun or accelerate launch the first process compares, with as many workers as were started on its machine; the
     others have nothing to do and end.
@@ -118,6 +121,7 @@ def compare(
         TrainingError: when no run finished.
     """
     find(engine)
+    pin = Pin.read(trust_remote_code)
     if workers < 1:
         raise RequestError(f"workers is {workers}: expected 1 or more.")
     workers = max(workers, environment.lead())
@@ -145,7 +149,7 @@ def compare(
         if asked is None and known is None:
             raise RequestError(f"{folder} holds no comparison to go on with.")
         agreed: Any = known.with_more(asked, folder) if known and asked else known or asked
-        running = Running(folder, agreed, engine, workers, show, stop.check)
+        running = Running(folder, agreed, engine, workers, show, stop.check, pin=pin)
         running.prepare()
         if overwrite:
             _clear(folder)

@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from nlp_transfer.backbone import Backbone
+from nlp_transfer.configurations import Pin
 from nlp_transfer.data.batches import Features, by_length
 from nlp_transfer.data.checks import Split
 from nlp_transfer.data.splits import load
@@ -59,7 +60,7 @@ def names(task: Task) -> Mapping[str, str]:
     return NUMBERS if head.get("problem_type") == "regression" else CLASSES
 
 
-def judged(name: str, recipe: Recipe, folder: Path) -> dict[str, Any]:
+def judged(name: str, recipe: Recipe, folder: Path, pin: Pin | None = None) -> dict[str, Any]:
     """Train a baseline on a recipe's rows, and judge it: its scores and seconds.
 
     Thresholds and the strength of regularisation are chosen on validation. The folder receives the fitted task, and what the
@@ -69,13 +70,14 @@ def judged(name: str, recipe: Recipe, folder: Path) -> dict[str, Any]:
         name: of those of `names`.
         recipe: with every automatic value settled.
         folder: a new one.
+        pin: the model whose code may be run.
 
     Raises:
         RequestError: for rows that cannot be read.
     """
     started = time.perf_counter()
     data = load(recipe.data, recipe.columns, recipe.task, recipe.seed)
-    backbone = Backbone.find(recipe.model)
+    backbone = Backbone.find(recipe.model, pin)
     tokenizer = backbone.tokenizer(recipe.data.max_length)
     splits = {each: Rows(split, Features.of(split.rows, data.task, tokenizer)) for each, split in data.splits.items()}
     inputs = INPUTS[name](splits, data.task, backbone)

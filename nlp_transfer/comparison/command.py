@@ -10,7 +10,7 @@ from typing import Any
 from nlp_transfer import flags
 from nlp_transfer.comparison.engine import ENGINES
 from nlp_transfer.comparison.grid import METHODS, SEEDS
-from nlp_transfer.errors import RequestError, did_you_mean
+from nlp_transfer.errors import RequestError, did_you_mean, readable
 from nlp_transfer.recipe import Recipe, help_text
 
 OWN: dict[str, tuple[type, str]] = {
@@ -29,6 +29,7 @@ OWN: dict[str, tuple[type, str]] = {
     "overwrite": (bool, "Replace the comparison that the folder holds."),
     "resume": (bool, "Go on with the comparison that --output holds, as it was asked for."),
     "quiet": (bool, "Show no progress."),
+    "trust-remote-code": (str, "ORG/NAME@COMMIT: run the code of this model of the Hub; you should have read it."),
 }
 """Flags that a recipe does not have: whether they have a value, and their help."""
 
@@ -51,6 +52,7 @@ def options(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None)
         print(_help([word for word in arguments if word not in ("-h", "--help")], defaults), end="")
         raise SystemExit(0)
     own, rest = flags.apart(arguments, {name: kind for name, (kind, _) in OWN.items()})
+    own = {name.replace("trust-remote-code", "trust_remote_code"): value for name, value in own.items()}
     found: dict[str, Any] = {"silent": own.pop("quiet", False), "from_scratch": own.pop("from-scratch", False)}
     found |= {part: not own.pop(f"no-{part}", False) for part in ("baselines", "forgetting")}
     found |= {argument: _numbers(name, own.pop(name), one=True)[0] for name, argument in COUNTS.items() if name in own}
@@ -61,7 +63,7 @@ def options(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None)
     said: list[str] = []
     recipe = Recipe.from_flags(rest, defaults, said)
     for sentence in said:
-        print(sentence, file=sys.stderr)
+        print(readable(sentence), file=sys.stderr)
     return {"recipe": recipe, **found, **own}
 
 

@@ -56,7 +56,7 @@ def measured(run: Run, cache: Path) -> dict[str, dict[str, float]]:
         cache: folder that keeps the figures of backbones as they are.
     """
     recipe = Recipe.read(run.folder / "recipe.yaml")
-    backbone = Backbone.find(recipe.model)
+    backbone = Backbone.find(recipe.model, run.pin)
     before = _remembered(run, recipe, backbone, cache)
     after = _figures(body(run.model), run.tokenizer, backbone)
     return {

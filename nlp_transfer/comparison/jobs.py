@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nlp_transfer.comparison import baselines, forgetting, measuring
+from nlp_transfer.configurations import Pin
 from nlp_transfer.environment import describe
 from nlp_transfer.errors import Diverged, Interrupted, RequestError, Stopped, TrainingError
 from nlp_transfer.experiment import fine_tune
@@ -41,12 +42,14 @@ class Job:
     """Whether it is measured what the backbone forgot."""
     root: str = field(default="", compare=False)
     """The comparison's folder."""
+    trust_remote_code: str | None = field(default=None, compare=False)
+    """The model whose code may be run: said by whoever compares, and written into no file."""
 
     @property
     def key(self) -> str:
         """A hash of all that defines what comes out; where files lie is no part of that."""
         values = asdict(self)
-        del values["root"], values["candidate"]
+        del values["root"], values["candidate"], values["trust_remote_code"]
         values["recipe"] = {**self.recipe, "data": {**self.recipe["data"]}}
         for name in ("source", "validation", "test"):
             values["recipe"]["data"][name] = self.recipe["data"][name] is not None
@@ -138,14 +141,15 @@ def _trained(job: Job) -> tuple[Run, dict[str, float]]:
     recipe = Recipe.make(**job.recipe)
     with measuring.energy() as spent:
         # what was cut off begins anew: its times would be those of two halves
-        run = fine_tune(recipe, output=Path(job.root) / job.folder, overwrite=True, silent=True)
+        folder, trusted = Path(job.root) / job.folder, job.trust_remote_code
+        run = fine_tune(recipe, output=folder, overwrite=True, silent=True, trust_remote_code=trusted)
     return run, spent
 
 
 def _baseline(job: Job) -> Line:
     folder = Path(job.root) / job.folder
     shutil.rmtree(folder, ignore_errors=True)
-    outcome = baselines.judged(job.method, Recipe.make(**job.recipe), folder)
+    outcome = baselines.judged(job.method, Recipe.make(**job.recipe), folder, Pin.read(job.trust_remote_code))
     return {**outcome, "judged": str(job.folder / "predictions" / "test.safetensors"), "environment": describe()}
 
 

@@ -18,6 +18,7 @@ from nlp_transfer.comparison.jobs import Job, Kind, Line
 from nlp_transfer.comparison.protocol import Protocol
 from nlp_transfer.comparison.results import Results
 from nlp_transfer.comparison.search import Search
+from nlp_transfer.configurations import Pin
 from nlp_transfer.errors import Interrupted, Stopped, TrainingError
 from nlp_transfer.progress import Show
 from nlp_transfer.recipe import Recipe
@@ -34,6 +35,7 @@ class Running:
     show: Show
     check: Check
     backbones: dict[ModelSettings, tuple[Backbone, str | None]] = field(default_factory=dict)
+    pin: Pin | None = None
 
     @cached_property
     def results(self) -> Results:
@@ -64,6 +66,7 @@ class Running:
             done = Counter(line["kind"] for line in self.results.lines.values())
             kept = ", ".join(f"{count} {kind}s" for kind, count in done.items()) or "nothing"
             on = f"nlp-transfer compare --output {shlex.quote(str(self.folder))} --resume"
+            on += f" --trust-remote-code {self.pin}" if self.pin else ""
             raise Stopped(f"stopped; done: {kept}. Go on with: {on}") from stop
 
     def _run(self) -> None:
@@ -139,7 +142,7 @@ class Running:
     def _job(self, kind: Kind, cell: Cell, seed: int, rate: float | None) -> Job:
         layout, candidate = self.protocol.layout, cell.candidate
         if candidate.model not in self.backbones:
-            found = Backbone.find(candidate.model)
+            found = Backbone.find(candidate.model, self.pin)
             self.backbones[candidate.model] = found, found.sha256
         backbone, weights = self.backbones[candidate.model]
         recipe: Recipe = layout.recipe(
@@ -158,6 +161,7 @@ class Running:
             weights=weights,
             forgetting=forgetting,
             root=str(self.folder),
+            trust_remote_code=str(self.pin) if self.pin else None,
         )
 
     def _do(self, jobs: Sequence[Job]) -> None:

@@ -52,7 +52,7 @@ def merged(run: Run, output: Path) -> list[str]:
     model = recipe.method.merge(copy.deepcopy(run.model))
     with written(output) as folder:
         artefacts.save(model, run.tokenizer, folder, recipe.model.revision)
-        again = artefacts.load(folder, run.task, run.folder / "recipe.yaml").to(run.model.device).eval()
+        again = artefacts.load(folder, run.task, run.folder / "recipe.yaml", pin=run.pin).to(run.model.device).eval()
         difference = float(np.abs(_logits(run, again) - _logits(run, run.model)).max())
         if difference > TOLERANCE:
             raise RequestError(
@@ -99,7 +99,7 @@ def transformers(run: Run, output: Path) -> list[str]:
             head=HeadSettings("own"),
             train=replace(recipe.train, learning_rate=None),
         )
-        trained = fine_tune(own, output=Path(temporary) / "run", silent=True)
+        trained = fine_tune(own, output=Path(temporary) / "run", silent=True, trust_remote_code=run.pin)
         with written(output) as folder:
             shutil.copytree(trained.artefact, folder, dirs_exist_ok=True)
     metric = run.task.primary.metric
