@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from nlp_transfer import Recipe, RequestError, cli, fine_tune, load_run, samples
 from nlp_transfer.data.files import read
-from tests.processes import start_together
+from tests.processes import FRESH, start_together
 
 TEXTS = [
     "Not a dull minute in it.",
@@ -288,7 +288,9 @@ except ValueError as error:
 import nlp_transfer
 print(type(Auto.from_pretrained("run/model")).__name__)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH + code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.stdout.split() == ["True", "PooledClassifier"], done.stderr
     assert [answer.label for answer in load_run(tmp_path / "run").predict(TEXTS)] == [
         answer.label for answer in expected

@@ -19,6 +19,7 @@ from nlp_transfer import RequestError, cli, fine_tune, load_run, samples
 from nlp_transfer.exporting import FORMS
 from tests.families import FAMILIES
 from tests.matrix import backbones
+from tests.processes import FRESH
 
 TEXTS = ["Not a dull minute in it.", "The soup was cold.", "I would buy it again."]
 
@@ -76,7 +77,7 @@ try:
 except (OSError, ValueError) as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([sys.executable, "-c", FRESH + load], capture_output=True, text=True, check=True).stdout
     assert "label" in said
     assert method != "head" or "nlp_transfer_pooled" in said
 

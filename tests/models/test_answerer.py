@@ -16,6 +16,7 @@ from nlp_transfer.heads import load_with_head
 from nlp_transfer.models.answerer import Answerer
 from tests.families import FAMILIES, batch, tiny
 from tests.matrix import tokenizer
+from tests.processes import FRESH
 
 DECODERS = ("gpt2", "gpt_neo", "opt", "bloom", "llama", "mistral", "qwen2", "qwen3", "gemma", "phi")
 HEADLESS = {"gemma", "phi"}
@@ -88,6 +89,6 @@ print(type(Auto.from_pretrained("run")).__name__)
 """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-c", FRESH + code], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
     )
     assert done.stdout.split() == ["True", "Answerer"], done.stderr
