@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_transfer.arguments import Parser
 from nlp_transfer.errors import RequestError, harmless, readable
+from nlp_transfer.startup import at_once
 
 if TYPE_CHECKING:
     from nlp_transfer.runs import Run
@@ -32,6 +33,7 @@ def evaluate(words: list[str]) -> None:
     options, columns = parser.read(words)
     if options.errors and len(options.runs) > 1:
         raise RequestError("--errors writes the wrong answers of one run: name one.")
+    at_once("nlp_transfer.judging")
     from nlp_transfer.data import writers
     from nlp_transfer.data.sources import single
     from nlp_transfer.environment import speaks
@@ -93,7 +95,7 @@ def predict(words: list[str]) -> None:
         raise RequestError("--question goes with either --context TEXT or --context-file FILE.")
     if bool(options.input) != bool(options.output):
         raise RequestError("--input and --output go together: rows in, rows with answers out.")
-
+    at_once("nlp_transfer.predicting")
     from nlp_transfer.environment import speaks
     from nlp_transfer.predicting import predict_file
     from nlp_transfer.runs import load_run

@@ -11,6 +11,7 @@ from nlp_transfer import __version__
 from nlp_transfer.arguments import Parser
 from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, did_you_mean, readable
 from nlp_transfer.launching import apart, launch, tell
+from nlp_transfer.startup import at_once
 
 TRUST = "trust-remote-code"
 """The flag by which the code of a model may be run. No recipe has such a setting: recipes come from strangers."""
@@ -78,6 +79,7 @@ def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None
     Raises:
         RequestError: for flags that are unknown or wrong.
     """
+    at_once("nlp_transfer.recipe", "nlp_transfer.experiment")
     from nlp_transfer import flags
     from nlp_transfer.recipe import Recipe, help_text
 
@@ -142,6 +144,7 @@ def _export(words: list[str]) -> None:
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
     parser.add_trust()
     options, _ = parser.read(words)
+    at_once("nlp_transfer.exporting")
     from nlp_transfer.exporting import FORMS
     from nlp_transfer.runs import load_run
 
@@ -152,6 +155,7 @@ def _export(words: list[str]) -> None:
 
 
 def _compare(words: list[str]) -> None:
+    at_once("nlp_transfer.comparison")
     from nlp_transfer.comparison import command, compare
 
     options = command.options(words)
@@ -162,6 +166,7 @@ def _list(words: list[str]) -> None:
     parser = Parser("list", "What there is, with every setting and its default.")
     parser.add_argument("kind", nargs="?", choices=["tasks", "methods", "models", "metrics"])
     options, _ = parser.read(words)
+    at_once("nlp_transfer.catalogue")
     from nlp_transfer import catalogue
 
     print(catalogue.text(options.kind), end="")
@@ -169,6 +174,7 @@ def _list(words: list[str]) -> None:
 
 def _doctor(words: list[str]) -> None:
     Parser("doctor", "Device, precision, threads, versions, what is missing and how to get it.").read(words)
+    at_once("nlp_transfer.catalogue")
     from nlp_transfer import catalogue
 
     print(catalogue.doctor(), end="")
@@ -178,6 +184,7 @@ def _demo(words: list[str]) -> None:
     parser = Parser("demo", "Four methods compared on a shipped sample, or one training, without a network.")
     parser.add_argument("--task", help="one training, of a task or sentence_pairs; unset: four methods compared")
     options, _ = parser.read(words)
+    at_once("nlp_transfer.demo")
     from nlp_transfer.demo import demo
 
     demo(options.task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -17,12 +18,31 @@ from transformers import (
 )
 
 from nlp_transfer import samples
+from nlp_transfer.comparison import drawing
 from nlp_transfer.data.files import read
+from nlp_transfer.evaluation import intervals
 
 ROOT = Path(__file__).parent.parent
 
 # nothing is taken from a cache of whoever runs the tests, nor left there; tests of the store have one of their own
 os.environ["NLP_TRANSFER_CACHE"] = "off"
+
+# what imports bring stays: to look through it for garbage, now and between tests, takes a quarter of their time
+gc.disable()
+
+
+# hundreds of runs are judged here, and half of their time went into how sure their scores are; tests of that draw as many as
+# they need
+DRAWS = 100
+intervals.DRAWS = DRAWS
+drawing.draw.__defaults__ = (DRAWS, 0)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.enable()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
 
 SHARED = Path(os.environ.get("NLP_TRANSFER_SHARED", ROOT.parent / "shared"))
 

@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from nlp_transfer import Recipe, RequestError, cli, fine_tune, load_run, samples
 from nlp_transfer.data.files import read
+from tests.processes import FRESH, start_together
 
 TEXTS = [
     "Not a dull minute in it.",
@@ -278,15 +279,19 @@ def test_a_pooled_classifier_is_refused_by_plain_transformers_and_loads_with_our
 ) -> None:
     run = fine_tune(**quick(tiny_bert, tmp_path / "run", head={"pooling": "mean"}))
     expected = run.predict(TEXTS)
-    code = "from transformers import AutoModelForSequenceClassification as Auto\n"
-    code += "print(type(Auto.from_pretrained('run/model')).__name__)"
-    plain = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert plain.returncode != 0
-    assert "nlp_transfer_pooled" in plain.stderr
-    ours = subprocess.run(
-        [sys.executable, "-c", f"import nlp_transfer\n{code}"], cwd=tmp_path, capture_output=True, text=True
+    code = """
+from transformers import AutoModelForSequenceClassification as Auto
+try:
+    Auto.from_pretrained("run/model")
+except ValueError as error:
+    print("nlp_transfer_pooled" in str(error))
+import nlp_transfer
+print(type(Auto.from_pretrained("run/model")).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH + code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert ours.stdout.strip() == "PooledClassifier"
+    assert done.stdout.split() == ["True", "PooledClassifier"], done.stderr
     assert [answer.label for answer in load_run(tmp_path / "run").predict(TEXTS)] == [
         answer.label for answer in expected
     ]
@@ -384,22 +389,17 @@ def test_recipes_run_unchanged_under_launchers(
 
 
 def test_a_slow_process_does_not_take_its_own_run_for_anothers(tiny_bert: Path, tmp_path: Path) -> None:
-    recipe = Path(__file__).parent.parent / "recipes" / "classification.py"
-    slow = f"""
-import os, runpy, time
-from nlp_transfer.folder import RunFolder
-look = RunFolder.open
-def late(*arguments, **named):
-    time.sleep(3 * int(os.environ["RANK"]))
-    return look(*arguments, **named)
-RunFolder.open = late
-runpy.run_path({str(recipe)!r}, run_name="__main__")
-"""
-    (tmp_path / "slow.py").write_text(slow, encoding="utf-8")
-    flags = ["--model", str(tiny_bert), "--method", "head", "--train.max_steps", "1", "--output", "run"]
-    done = shell("slow.py", *flags, cwd=tmp_path, start=["-m", *LAUNCHERS["torchrun"]])
-    assert load_run(tmp_path / "run").report["training"]["steps"] == 1
-    assert "ran once over 372 rows" in done.stderr
+    words = ["train", "--task", "classification", "--data", sample("classification"), "--model", str(tiny_bert)]
+    words += ["--method", "head", "--train.max_steps", "1", "--output", str(tmp_path / "run")]
+    processes = start_together([words], tmp_path / "printed.txt", 2, slow="folder")
+    for process in processes:
+        process.join(240)
+    said = (tmp_path / "printed.0").read_text(encoding="utf-8")
+    assert [process.exitcode for process in processes] == [0, 0], said
+    report = load_run(tmp_path / "run").report
+    assert report["training"]["steps"] == 1
+    assert report["environment"]["processes"] == 2
+    assert "ran once over 372 rows" in said
 
 
 def test_a_recipe_made_in_python_is_the_one_of_the_flags() -> None:

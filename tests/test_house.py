@@ -38,7 +38,7 @@ LAYERS = (
         *("arguments", "models", "questions", "environment", "figures", "flags", "samples", "members", "quiet"),
         *("architectures", "configurations"),
     ),
-    ("errors",),
+    ("errors", "startup"),
 )
 """From the top down: a layer imports those below it, and members of one layer never import each other."""
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.processes import FRESH
+
 KNOWN = """
 import importlib, sys
 import nlp_transfer
@@ -25,4 +27,4 @@ assert BOTTLENECK in PEFT_TYPE_TO_CONFIG_MAPPING
     "first", ["backbone", "adapters", *(pytest.param(name, marks=pytest.mark.slow) for name in ("heads", "artefacts"))]
 )
 def test_our_models_and_tuner_are_known(first: str) -> None:
-    subprocess.run([sys.executable, "-c", KNOWN, first], check=True)
+    subprocess.run([sys.executable, "-c", FRESH + KNOWN, first], check=True)

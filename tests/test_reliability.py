@@ -10,14 +10,14 @@ import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock
 
-from nlp_transfer import RequestError, cli, fine_tune, samples
+from nlp_transfer import RequestError, Run, cli, fine_tune, samples
 from nlp_transfer.data.activations import StoredFeatures
 from nlp_transfer.data.batches import Features
 from nlp_transfer.errors import Stopped, TrainingError
@@ -43,13 +43,39 @@ def words(model: Path | str, output: Path, **train: object) -> list[str]:
     return flags + [f"--train.{name}={value}" for name, value in {**SETTINGS, **train}.items()]
 
 
+@contextlib.contextmanager
+def with_one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """One thread: the sums of the killed and the undisturbed run are rounded alike."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with with_one_thread():
+        yield
+
+
+Undisturbed = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Gives the run of a model and settings that nothing disturbed: made once for all tests that hold theirs against it."""
+    made: dict[str, Run] = {}
+
+    def run(model: Path, **train: object) -> Run:
+        key = f"{model} {train}"
+        if key not in made:
+            with with_one_thread():
+                made[key] = fine_tune(**recipe(model, **train), output=tmp_path_factory.mktemp("undisturbed") / "run")
+        return made[key]
+
+    return run
 
 
 def stop_at(fetches: int, monkeypatch: pytest.MonkeyPatch, kind: type[Features] = Features) -> None:
@@ -67,9 +93,15 @@ def stop_at(fetches: int, monkeypatch: pytest.MonkeyPatch, kind: type[Features] 
 
 @pytest.mark.parametrize(("precision", "fetches"), [("fp32", 1), ("fp32", 7), ("fp32", 20), ("fp32", 36), ("bf16", 20)])
 def test_a_stopped_run_ends_with_the_same_weights(
-    precision: str, fetches: int, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+    precision: str,
+    fetches: int,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    one_thread: None,
+    undisturbed: Undisturbed,
 ) -> None:
-    undisturbed = fine_tune(**recipe(tiny, precision=precision, patience=2), output=tmp_path / "undisturbed")
+    expected = undisturbed(tiny, precision=precision, patience=2)
     stop_at(fetches, monkeypatch)
     with pytest.raises(Stopped, match=r"SIGTERM.*--resume"):
         fine_tune(**recipe(tiny, precision=precision, patience=2), output=tmp_path / "stopped")
@@ -78,9 +110,9 @@ def test_a_stopped_run_ends_with_the_same_weights(
     torch.manual_seed(123)
     random.seed(5)
     resumed = fine_tune(output=tmp_path / "stopped", resume=True, silent=True)
-    assert weights(resumed.folder) == weights(undisturbed.folder)
-    assert resumed.scores == undisturbed.scores
-    assert resumed.report["training"] == undisturbed.report["training"]
+    assert weights(resumed.folder) == weights(expected.folder)
+    assert resumed.scores == expected.scores
+    assert resumed.report["training"] == expected.report["training"]
     steps = [
         json.loads(line)["step"] for line in (resumed.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     ]
@@ -211,9 +243,8 @@ def test_thirty_kills_change_nothing_on_real_models(model: str, tmp_path: Path) 
     ],
 )
 def test_a_signal_stops_with_status_3_and_a_way_to_go_on(
-    name: str, part: str, tiny_bert: Path, tmp_path: Path, one_thread: None
+    name: str, part: str, tiny_bert: Path, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
-    undisturbed = fine_tune(**recipe(tiny_bert), output=tmp_path / "undisturbed")
     printed = tmp_path / "printed.txt"
     process = start(words(tiny_bert, tmp_path / "run"), printed, slow=None if part == "training" else part)
     mark = tmp_path / "run" / "log.jsonl" if part == "training" else tmp_path / "printed.reached"
@@ -227,7 +258,7 @@ def test_a_signal_stops_with_status_3_and_a_way_to_go_on(
     again = start(["train", "--output", str(tmp_path / "run"), "--resume"], printed)
     again.join()
     assert again.exitcode == 0
-    assert weights(tmp_path / "run") == weights(undisturbed.folder)
+    assert weights(tmp_path / "run") == weights(undisturbed(tiny_bert).folder)
 
 
 def test_a_second_signal_ends_at_once(tiny_bert: Path, tmp_path: Path) -> None:
@@ -239,8 +270,10 @@ def test_a_second_signal_ends_at_once(tiny_bert: Path, tmp_path: Path) -> None:
     assert process.exitcode in (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
-def test_resume_without_a_checkpoint_starts_from_zero(tiny_bert: Path, tmp_path: Path, one_thread: None) -> None:
-    run = fine_tune(**recipe(tiny_bert), output=tmp_path / "plain")
+def test_resume_without_a_checkpoint_starts_from_zero(
+    tiny_bert: Path, tmp_path: Path, one_thread: None, undisturbed: Undisturbed
+) -> None:
+    run = undisturbed(tiny_bert)
     shutil.copytree(run.folder, tmp_path / "begun")
     for name in ("report.json", "model", "task.json", "predictions", "README.md"):
         part = tmp_path / "begun" / name
@@ -257,14 +290,20 @@ def test_resume_of_a_finished_run_gives_it_back(tiny_bert: Path, tmp_path: Path)
     assert (run.folder / "report.json").stat().st_mtime_ns == before
 
 
+@pytest.fixture(scope="module")
+def stopped_once(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch, with_one_thread():
+        stop_at(36, monkeypatch)
+        with pytest.raises(Stopped):
+            fine_tune(**recipe(tiny_bert), output=folder)
+    return folder
+
+
 @pytest.fixture
-def stopped(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Path:
-    """The folder of a run that was stopped after an evaluation and some checkpoints."""
-    stop_at(36, monkeypatch)
-    with pytest.raises(Stopped):
-        fine_tune(**recipe(tiny_bert), output=tmp_path / "stopped")
-    monkeypatch.undo()
-    return tmp_path / "stopped"
+def stopped(stopped_once: Path, tmp_path: Path, one_thread: None) -> Path:
+    """The folder of a run that was stopped after an evaluation and some checkpoints: a copy of one for each test."""
+    return Path(shutil.copytree(stopped_once, tmp_path / "stopped"))
 
 
 def test_another_recipe_is_refused_with_the_differences(stopped: Path, tiny_bert: Path) -> None:
@@ -299,7 +338,7 @@ def test_checkpoints_are_few_and_hold_no_pickle(stopped: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "no manifest"])
 def test_a_damaged_checkpoint_is_ignored_and_said(
-    damage: str, stopped: Path, tiny_bert: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    damage: str, stopped: Path, tiny_bert: Path, undisturbed: Undisturbed, capfd: pytest.CaptureFixture[str]
 ) -> None:
     newest = max((stopped / "checkpoints").glob("step-*"))
     file = newest / "model.safetensors"
@@ -312,12 +351,13 @@ def test_a_damaged_checkpoint_is_ignored_and_said(
     else:
         (newest / "manifest.json").unlink()
     assert not whole(newest)
-    undisturbed = fine_tune(**recipe(tiny_bert), output=tmp_path / "undisturbed")
+    expected = undisturbed(tiny_bert)
+    capfd.readouterr()
     resumed = fine_tune(output=stopped, resume=True)
     said = capfd.readouterr().err
     assert newest.name in said
     assert "ignored" in said
-    assert weights(resumed.folder) == weights(undisturbed.folder)
+    assert weights(resumed.folder) == weights(expected.folder)
 
 
 def test_another_number_of_threads_is_warned_of(stopped: Path, capfd: pytest.CaptureFixture[str]) -> None:

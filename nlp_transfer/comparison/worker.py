@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 
-from nlp_transfer.comparison.jobs import Job, do
+from nlp_transfer.startup import at_once
 
 
 def main() -> None:
@@ -19,6 +19,9 @@ def main() -> None:
             return
         line += piece
     threading.Thread(target=_watch, daemon=True).start()
+    at_once("nlp_transfer.comparison.jobs")
+    from nlp_transfer.comparison.jobs import Job, do
+
     # what libraries print is no answer
     with contextlib.redirect_stdout(sys.stderr):
         outcome = do(Job.from_json(line.decode()))

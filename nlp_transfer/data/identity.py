@@ -22,8 +22,7 @@ ROWS = 4096
 
 def key(kind: str, **parts: Any) -> str:
     """The name of what depends on these parts, and on the versions and the code that make it: the kind, and a hash."""
-    versions = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
-    written = json.dumps({**parts, "versions": versions, "code": code()}, sort_keys=True, default=str)
+    written = json.dumps({**parts, "versions": _versions(), "code": code()}, sort_keys=True, default=str)
     return f"{kind}-{xxhash.xxh3_128_hexdigest(written.encode())}"
 
 
@@ -51,6 +50,11 @@ def weights(named: Iterable[tuple[str, Tensor]]) -> str:
         if plain.numel():
             digest.update(plain.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "transformers", "tokenizers")}
 
 
 @lru_cache(maxsize=1)

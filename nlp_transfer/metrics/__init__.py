@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-import datasets
-import evaluate
 import numpy as np
 
 from nlp_transfer import members
+
+if TYPE_CHECKING:
+    import evaluate
 
 Labels = Annotated[np.ndarray, "labels"]
 """Label ids (rows,), integers."""
@@ -35,15 +36,6 @@ Text = Annotated[Sequence[str], "text"]
 Texts = Annotated[Sequence[Sequence[str]], "texts"]
 """Any number of texts per row."""
 
-_FEATURES = {
-    "labels": datasets.Value("int64"),
-    "probabilities": datasets.List(datasets.Value("float64")),
-    "sets": datasets.List(datasets.Value("int64")),
-    "numbers": datasets.Value("float64"),
-    "text": datasets.Value("string"),
-    "texts": datasets.List(datasets.Value("string")),
-}
-
 
 def function(name: str) -> Callable[..., float]:
     """The plain function of a metric: `(predictions, references) -> number`."""
@@ -62,10 +54,21 @@ def load(name: str) -> evaluate.Metric:
 
     Nothing is fetched and nothing is written: predictions stay in memory.
     """
+    import datasets
+    import evaluate
+
+    cells = {
+        "labels": datasets.Value("int64"),
+        "probabilities": datasets.List(datasets.Value("float64")),
+        "sets": datasets.List(datasets.Value("int64")),
+        "numbers": datasets.Value("float64"),
+        "text": datasets.Value("string"),
+        "texts": datasets.List(datasets.Value("string")),
+    }
     plain = function(name)
     kinds = get_type_hints(plain, include_extras=True)
     kinds = {key: kinds[key].__metadata__[0] for key in ("predictions", "references")}
-    features = datasets.Features({key: _FEATURES[kind] for key, kind in kinds.items()})
+    features = datasets.Features({key: cells[kind] for key, kind in kinds.items()})
     # texts of different counts make no array
     plain_from = list if {"text", "texts"} & set(kinds.values()) else np.asarray
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from nlp_transfer.metrics import Labels
 
 
 def accuracy(predictions: Labels, references: Labels) -> float:
     """Share of rows whose label is right, 0 to 1."""
-    return float(np.mean(predictions == references))
+    return float((predictions == references).mean())

@@ -22,6 +22,7 @@ from nlp_transfer.adapters.config import Placement
 from nlp_transfer.backbone import ALIASES, Backbone, ModelSettings, published_name
 from tests.adapters.test_tuner import adapted, logits, stirred
 from tests.families import FAMILIES, batch, tiny
+from tests.processes import FRESH
 
 READER = """
 import copy
@@ -68,7 +69,7 @@ def test_every_cell_is_the_same_in_a_new_process(tmp_path: Path) -> None:
             expected[f"{family}/{placement}"] = logits(model)
     save_file(batch(), tmp_path / "rows.safetensors")
     offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "-c", READER, str(tmp_path)], check=True, env=offline)
+    subprocess.run([sys.executable, "-c", FRESH + READER, str(tmp_path)], check=True, env=offline)
     found = load_file(tmp_path / "answers.safetensors")
     assert len(found) == len(expected) == 57
     for cell, answer in expected.items():

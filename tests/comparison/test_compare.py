@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from nlp_transfer import Comparison, RequestError, cli, compare, load_run, samples, tasks
-from nlp_transfer.comparison import running
+from nlp_transfer.comparison import engine, running
 from nlp_transfer.comparison.engine import ENGINES
 from nlp_transfer.data.files import read
 from nlp_transfer.environment import processes
@@ -372,13 +372,17 @@ def test_a_folder_of_other_things_is_left_alone(tiny_bert: Path, tmp_path: Path)
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_the_real_command_runs_each_job_in_a_fresh_process(tiny_bert: Path, tmp_path: Path) -> None:
+def test_the_real_command_runs_each_job_in_a_fresh_process(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = [
         *("--task", "sentiment", "--data", str(samples.path("sentiment")), "--model", str(tiny_bert)),
         *("--methods", "full", "--seeds", "0", "--trials", "1", "--train.max_steps", "1", "--no-baselines"),
         *("--no-forgetting", "--output", "runs/compare"),
     ]
-    assert _command(words, tmp_path).wait(timeout=300) == 0
+    monkeypatch.setattr(engine, "do", None)  # not in this process
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["compare", *words]) == 0
     (line,) = Comparison(tmp_path / "runs" / "compare").lines
     assert line["status"] == "finished"
     assert line["learning_rate"] == 1e-4

@@ -67,8 +67,14 @@ def test_a_checkpoint_without_its_head_has_no_loss(tiny_bert: Path) -> None:
     assert loss_of(AutoModel.from_pretrained(tiny_bert), tiny_bert) is None
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all runs on one backbone find what it knew before."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.mark.parametrize("method", ["full", "lora", "adapter", "head"])
-def test_what_stands_in_the_backbone_counts_with_it(method: str, tiny_gpt2: Path, tmp_path: Path) -> None:
+def test_what_stands_in_the_backbone_counts_with_it(method: str, tiny_gpt2: Path, tmp_path: Path, cache: Path) -> None:
     run = fine_tune(
         task="sentiment",
         data={"source": str(samples.path("sentiment")), "limit": 32},
@@ -78,7 +84,7 @@ def test_what_stands_in_the_backbone_counts_with_it(method: str, tiny_gpt2: Path
         output=tmp_path / "run",
         silent=True,
     )
-    found = measured(run, tmp_path / "cache")
+    found = measured(run, cache)
     loss = found["language_model_loss"]
     assert found.keys() == {"language_model_loss", "probe_classification", "probe_sentiment"}
     if method == "head":
@@ -93,9 +99,9 @@ def test_what_stands_in_the_backbone_counts_with_it(method: str, tiny_gpt2: Path
         ids = run.tokenizer(forgetting.sentences()[0], return_tensors="pt")["input_ids"]
         with torch.inference_mode():
             assert torch.isfinite(whole(ids, labels=ids).loss)
-    cached = list((tmp_path / "cache").iterdir())
-    assert measured(run, tmp_path / "cache") == found
-    assert list((tmp_path / "cache").iterdir()) == cached
+    cached = list(cache.iterdir())
+    assert measured(run, cache) == found
+    assert list(cache.iterdir()) == cached
     assert len(cached) == 1
 
 

@@ -16,6 +16,7 @@ from sklearn import metrics as sklearn_metrics
 
 from nlp_transfer import metrics
 from nlp_transfer.errors import RequestError
+from tests.processes import FRESH
 
 relaxed = settings(deadline=None, database=None, max_examples=100)
 
@@ -290,7 +291,7 @@ def test_loaded_metrics_need_neither_network_nor_a_writable_home(tmp_path):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))}
     homes = dict.fromkeys(("HOME", "HF_HOME", "XDG_CACHE_HOME", "TMPDIR"), home)
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", FRESH + code],
         env={**kept, **homes, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
