@@ -34,7 +34,7 @@ LAYERS = (
     ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
     ("trust",),
     (
-        *("arguments", "models", "questions", "environment", "figures", "flags", "samples", "members", "quiet"),
+        *("arguments", "models", "questions", "environment", "figures", "flags", "samples", "members", "quiet", "rows"),
         *("architectures", "configurations"),
     ),
     ("errors",),

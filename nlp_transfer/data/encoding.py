@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,8 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.data import identity
 from nlp_transfer.data.checks import PLACE
+from nlp_transfer.data.scratch import scratch
 from nlp_transfer.data.store import NoRoom, Store
 from nlp_transfer.quiet import quiet
+from nlp_transfer.rows import mapped, touched
 from nlp_transfer.tasks import Columns, Task
 
 REMEMBERED = 2**28
@@ -21,6 +24,9 @@ REMEMBERED = 2**28
 
 SMALL = 2**18
 """Bytes of rows below which these are encoded anew in every process: it takes no longer than to look for them."""
+
+LARGE = 2**25
+"""Bytes of rows above which encoded ones are laid out in a file, as the rows of a large file are."""
 
 ENCODED = "rows.arrow"
 
@@ -35,7 +41,7 @@ def encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store
         large = rows.data.nbytes * len(rows) >= SMALL * max(1, rows.data.num_rows)
         # only a fast tokenizer can tell what it depends on
         known = large and tokenizer.is_fast and identity.code_of(type(task))
-        found = _from_store(store, key, rows, task, tokenizer) if store and known else anew(rows, task, tokenizer)
+        found = _from_store(store, key, rows, task, tokenizer) if store and known else made(rows, task, tokenizer)
     _remembered[key] = found
     while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
         del _remembered[next(iter(_remembered))]
@@ -47,6 +53,7 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
 
     def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
         features = task.encode(batch, tokenizer)
+        touched(len(indices))
         if "row" in features:
             features["row"] = [indices[row] for row in features["row"]]
         return features
@@ -62,6 +69,16 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
             load_from_cache_file=False,
             new_fingerprint=f"{rows._fingerprint}-encoded",
         )
+
+
+def made(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Rows encoded for this process alone: in memory, or, where they are many, in a mapped file without a name."""
+    if rows.data.nbytes * len(rows) < LARGE * max(1, rows.data.num_rows):
+        return anew(rows, task, tokenizer)
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
+        anew(rows, task, tokenizer, Path(folder) / ENCODED)
+        with (Path(folder) / ENCODED).open("rb") as file:
+            return mapped(file)
 
 
 def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
@@ -80,8 +97,9 @@ def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: Pr
                     except (NoRoom, OSError) as reason:  # a full disk among them
                         store.say(f"encoded rows are kept for this run alone: {reason}.")
     if entry is None:
-        return anew(rows, task, tokenizer)
-    return Dataset.from_file(str(entry.path / ENCODED))
+        return made(rows, task, tokenizer)
+    with (entry.path / ENCODED).open("rb") as file:
+        return mapped(file)
 
 
 def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:
