@@ -28,7 +28,7 @@ class Table:
     origin: str
     unit: str
     columns: Mapping[str, list[Any]]
-    """Of a large file `parquet.Columns`, which reads them when they are asked for."""
+    """Of a large table `LargeColumns`, which reads them when they are asked for."""
     places: Sequence[int]
     bad: list[tuple[int, str]] = field(default_factory=list)
     """Rows that could not be read at all: where, and why."""

@@ -1,4 +1,4 @@
-"""Large files: rows that memory does not hold are checked window by window, and laid out in a file that is mapped into it."""
+"""Large tables: rows that memory does not hold are checked window by window, and laid out in a file that is mapped into it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow
 from datasets import Dataset
 
-from nlp_transfer.data import parquet
+from nlp_transfer.data.columns import LargeColumns, plain
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.scratch import scratch
 from nlp_transfer.errors import RequestError
@@ -24,10 +24,10 @@ Fault = Callable[[Any], str | None]
 def usable_rows(
     table: Table, chosen: Mapping[str, str], faults: Mapping[str, Fault], bad: dict[int, str], skip: bool
 ) -> Dataset | None:
-    """The usable rows of a large file, each with its place; None where the file must be read whole.
+    """The usable rows of a large table, each with its place; None where it must be read whole.
 
     Args:
-        table: as `files.read` gives it.
+        table: large or not.
         chosen: from the names that columns get to the table's.
         faults: of each of them what is wrong with a cell.
         bad: places of rows that are not usable, and why; added to.
@@ -37,9 +37,9 @@ def usable_rows(
         RequestError: for a file that breaks off, and where there is no room for the rows.
     """
     columns = table.columns
-    if not isinstance(columns, parquet.Columns) or not all(column in columns for column in chosen.values()):
+    if not isinstance(columns, LargeColumns) or not all(column in columns for column in chosen.values()):
         return None
-    types = {name: parquet.plain(columns.types[column]) for name, column in chosen.items()}
+    types = {name: plain(columns.types[column]) for name, column in chosen.items()}
     if any(kind is None for kind in types.values()):
         return None
     schema = pyarrow.schema([*types.items(), (PLACE, pyarrow.int64())])

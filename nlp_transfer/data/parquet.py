@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from nlp_transfer.data import columns
+from nlp_transfer.data.columns import LargeColumns
 from nlp_transfer.errors import RequestError, listing
 
 
@@ -85,23 +87,17 @@ def _cell(scalar: pyarrow.Scalar) -> Any:
         return scalar.cast(pyarrow.string()).as_py()
 
 
-LEAST, LARGE = 2**20, 2**25
-"""Bytes below which no file is large, and bytes unpacked above which one is."""
-
-MANY = 2**16
-"""Rows above which a file is large, whatever they hold."""
-
-WINDOW = 2**10
-"""Rows that are read at once."""
+LEAST = 2**20
+"""Bytes below which no file is large: of these the footer is read only once."""
 
 
-class Columns(Mapping[str, list[Any]]):
-    """The columns of a large file: one is read whole when it is asked for, several window by window."""
+class Columns(LargeColumns):
+    """The columns of a large file."""
 
     def __init__(self, origin: str, path: Path, file: pyarrow.parquet.ParquetFile) -> None:
         self.origin, self.path = origin, path
         self.rows = file.metadata.num_rows
-        self.types: dict[str, pyarrow.DataType] = {field.name: field.type for field in file.schema_arrow}
+        self.types = {field.name: field.type for field in file.schema_arrow}
 
     def __getitem__(self, name: str) -> list[Any]:
         if name not in self.types:
@@ -109,20 +105,11 @@ class Columns(Mapping[str, list[Any]]):
         with self._opened() as file:
             return cells(file.read([name]).column(name))
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.types
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.types)
-
-    def __len__(self) -> int:
-        return len(self.types)
-
     def windows(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, list[Any]]]]:
-        """Some columns of some rows after the other, and the number of the first, counted from 1."""
+        """As it is promised."""
         first = 1
         with self._opened() as file:
-            for batch in file.iter_batches(batch_size=WINDOW, columns=list(names), use_threads=False):
+            for batch in file.iter_batches(batch_size=columns.WINDOW, columns=list(names), use_threads=False):
                 yield first, {name: cells(batch.column(name)) for name in names}
                 first += batch.num_rows
 
@@ -135,24 +122,4 @@ class Columns(Mapping[str, list[Any]]):
 def is_large(file: pyarrow.parquet.ParquetFile) -> bool:
     """Whether memory should not hold a file's rows."""
     groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-    return file.metadata.num_rows > MANY or sum(group.total_byte_size for group in groups) > LARGE
-
-
-def plain(kind: pyarrow.DataType) -> pyarrow.DataType | None:
-    """The type of a column whose cells, in Python, are those of another: texts, numbers, yes or no, and lists of these.
-
-    None for others: what Python makes of them must be seen whole before it can be put into a table again.
-    """
-    types = pyarrow.types
-    if types.is_dictionary(kind):
-        return plain(kind.value_type)
-    if types.is_list(kind) or types.is_large_list(kind):
-        inner = plain(kind.value_type)
-        return None if inner is None else pyarrow.list_(inner)
-    if types.is_string(kind) or types.is_large_string(kind):
-        return pyarrow.string()
-    if types.is_integer(kind):
-        return None if types.is_uint64(kind) else pyarrow.int64()
-    if types.is_floating(kind):
-        return pyarrow.float64()
-    return kind if types.is_boolean(kind) else None
+    return file.metadata.num_rows > columns.MANY or sum(group.total_byte_size for group in groups) > columns.LARGE

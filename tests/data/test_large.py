@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from nlp_transfer import fine_tune, rows
-from nlp_transfer.data import encoding, parquet
+from nlp_transfer.data import columns, encoding, parquet
 from nlp_transfer.data.files import read
 from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.data.sources import single
 from nlp_transfer.data.splits import load
 from nlp_transfer.errors import RequestError, Stopped
 from nlp_transfer.evaluation import answers
@@ -31,8 +32,8 @@ WORDS = ("rain", "sun", "a cold wind", "the old bridge", "two boats", "bread", "
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Parquet file is a large one, and all that follows is as with millions of rows."""
     monkeypatch.setattr(parquet, "LEAST", 0)
-    monkeypatch.setattr(parquet, "MANY", 0)
-    monkeypatch.setattr(parquet, "WINDOW", 16)
+    monkeypatch.setattr(columns, "MANY", 0)
+    monkeypatch.setattr(columns, "WINDOW", 16)
     monkeypatch.setattr(rows, "ROWS", 16)
     monkeypatch.setattr(encoding, "LARGE", 0)
     monkeypatch.setattr(answers, "MANY", 0)
@@ -47,9 +48,9 @@ def weather(count: int, labels: tuple[Any, ...] = ("dry", "wet")) -> dict[str, l
     return {"text": texts, "label": [labels[i % len(labels)] for i in range(count)]}
 
 
-def write(path: Path, columns: Mapping[str, Any]) -> Path:
+def write(path: Path, cells: Mapping[str, Any]) -> Path:
     """A Parquet file in several row groups."""
-    pyarrow.parquet.write_table(pyarrow.table(dict(columns)), path, row_group_size=40)
+    pyarrow.parquet.write_table(pyarrow.table(dict(cells)), path, row_group_size=40)
     return path
 
 
@@ -92,15 +93,15 @@ def test_a_large_file_is_read_as_a_small_one(
 
 
 def test_a_large_file_is_read_as_csv(tmp_path: Path, large: None) -> None:
-    columns = weather(120)
+    cells_of = weather(120)
     csv = tmp_path / "weather.csv"
     csv.write_text(
         "".join(
             f"{text},{label}\n"
-            for text, label in zip(["text", *columns["text"]], ["label", *columns["label"]], strict=True)
+            for text, label in zip(["text", *cells_of["text"]], ["label", *cells_of["label"]], strict=True)
         )
     )
-    (said, task, cells), (other, its, their) = outcome(write(tmp_path / "w.parquet", columns)), outcome(csv)
+    (said, task, cells), (other, its, their) = outcome(write(tmp_path / "w.parquet", cells_of)), outcome(csv)
     assert task == its
     for name in cells:
         assert [place + 1 for place in cells[name].pop("place")] == their[name].pop("place")
@@ -144,6 +145,25 @@ def test_what_is_wrong_with_a_large_file_is_said_in_the_same_words(
     found = outcome(path, skip_bad_rows=skip)
     monkeypatch.setattr(parquet, "LEAST", 2**20)
     assert found == outcome(path, skip_bad_rows=skip)
+
+
+def test_many_rows_of_a_dataset_are_read_as_few(tmp_path: Path, large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = {**weather(120), "tags": [[i % 2] for i in range(120)]}
+    features = {
+        "text": Value("string"),
+        "label": ClassLabel(names=["dry", "wet"]),
+        "tags": List(ClassLabel(names=["a", "b"])),
+    }
+    made = Dataset.from_dict({**several, "label": [i % 2 for i in range(120)]}, Features(features))
+    made.save_to_disk(tmp_path / "saved")
+    source = Dataset.load_from_disk(str(tmp_path / "saved")).select(np.arange(119, 4, -1))
+    assert isinstance(single(source).columns, columns.LargeColumns)
+    assert single(source).columns["tags"] == [["ab"[i % 2]] for i in range(119, 4, -1)]
+    found = outcome(source)
+    monkeypatch.setattr(columns, "MANY", 2**16)
+    assert not isinstance(single(source).columns, columns.LargeColumns)
+    assert found == outcome(source)
+    assert found[1]["classes"] == ("dry", "wet")
 
 
 def test_a_large_file_that_breaks_off_is_refused(tmp_path: Path, large: None) -> None:
@@ -230,6 +250,7 @@ def test_a_resumed_training_fetches_no_batch_again(
 
     monkeypatch.setenv("NLP_TRANSFER_CACHE", str(tmp_path / "store"))
     monkeypatch.setattr(encoding, "SMALL", 0)
+    encoding._remembered.clear()
     path, fetched, judging = write(tmp_path / "weather.parquet", weather(120)), [], []
     fetch, keep, judge = Features.fetch, Fit._keep, Fit._judge
 
@@ -259,10 +280,7 @@ def test_a_resumed_training_fetches_no_batch_again(
     fetched.clear()
     encoding._remembered.clear()  # as in a process that has just begun
     monkeypatch.setattr(Fit, "_keep", keep)
-    monkeypatch.setattr(encoding, "anew", None)  # what the first run encoded is found, not made
-    try:
-        trained(path, tiny_bert, tmp_path / "parted")
-    except TypeError:  # the saved artefact encodes without a store
-        pass
+    monkeypatch.setattr(encoding, "anew", None)  # what the first run encoded is found, and nothing made
+    trained(path, tiny_bert, tmp_path / "parted")
     assert fetched == steps[3:]
     assert load_run(whole.folder).scores
