@@ -71,6 +71,7 @@ def mapped(file: BinaryIO) -> Dataset:
     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     _maps.add(pages)
     table = pyarrow.ipc.open_stream(pyarrow.BufferReader(pyarrow.py_buffer(pages))).read_all()
+    touched(table.num_rows)  # to find its batches
     # with a name of its own: by default datasets makes one of a hash of all bytes
     return Dataset(InMemoryTable(table), fingerprint=f"mapped-{id(pages):x}")
 

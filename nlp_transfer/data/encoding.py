@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.data import identity
@@ -16,7 +18,7 @@ from nlp_transfer.data.checks import PLACE
 from nlp_transfer.data.scratch import scratch
 from nlp_transfer.data.store import NoRoom, Store
 from nlp_transfer.quiet import quiet
-from nlp_transfer.rows import mapped, touched
+from nlp_transfer.rows import mapped, windows
 from nlp_transfer.tasks import Columns, Task
 
 REMEMBERED = 2**28
@@ -27,6 +29,9 @@ SMALL = 2**18
 
 LARGE = 2**25
 """Bytes of rows above which encoded ones are laid out in a file, as the rows of a large file are."""
+
+BATCH = 1000
+"""Rows that a tokenizer gets at once."""
 
 ENCODED = "rows.arrow"
 
@@ -51,24 +56,30 @@ def encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store
 def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Path | None = None) -> Dataset:
     """Rows encoded, in memory or in a file that is mapped into it."""
 
-    def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
+    def encode(batch: Columns, indices: Sequence[int]) -> dict[str, list[Any]]:
         features = task.encode(batch, tokenizer)
-        touched(len(indices))
         if "row" in features:
             features["row"] = [indices[row] for row in features["row"]]
         return features
 
     with quiet():
-        return rows.map(
-            encode,
-            batched=True,
-            with_indices=True,
-            remove_columns=rows.column_names,
-            keep_in_memory=file is None,
-            cache_file_name=None if file is None else str(file),
-            load_from_cache_file=False,
-            new_fingerprint=f"{rows._fingerprint}-encoded",
-        )
+        if file is None:
+            return rows.map(
+                encode,
+                batched=True,
+                with_indices=True,
+                remove_columns=rows.column_names,
+                keep_in_memory=True,
+                load_from_cache_file=False,
+                new_fingerprint=f"{rows._fingerprint}-encoded",
+            )
+        # as `map` does it, but the rows of a selection are not fetched one by one, and no page of the file stays in memory
+        with ArrowWriter(path=str(file)) as writer:
+            for start, window in windows(rows, rows.column_names, BATCH):
+                writer.write_batch(encode(window.to_pydict(), range(start, start + window.num_rows)))
+            writer.finalize()
+    with file.open("rb") as written:
+        return mapped(written)
 
 
 def made(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
@@ -76,9 +87,7 @@ def made(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Datas
     if rows.data.nbytes * len(rows) < LARGE * max(1, rows.data.num_rows):
         return anew(rows, task, tokenizer)
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
-        anew(rows, task, tokenizer, Path(folder) / ENCODED)
-        with (Path(folder) / ENCODED).open("rb") as file:
-            return mapped(file)
+        return anew(rows, task, tokenizer, Path(folder) / ENCODED)
 
 
 def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
