@@ -324,4 +324,4 @@ def test_memory_hardly_grows_with_the_rows_of_a_training(tmp_path: Path) -> None
     assert few["rows_by_split"] == {"train": sizes[0] - 2000, "validation": 1000, "test": 1000}
     grown = many["peak_rss_bytes"] - few["peak_rss_bytes"]
     # and what a measurement of a process varies by
-    assert grown < 100 * (sizes[1] - sizes[0]) + 2**23
+    assert grown < 100 * (sizes[1] - sizes[0]) + 2**24
