@@ -99,8 +99,8 @@ def in_form(data: Path, form: str) -> Path:
     return target
 
 
-def tiny_run(folder: Path) -> Path:
-    """A run of a tiny model that learned next to nothing."""
+def tiny_model(folder: Path) -> None:
+    """A BERT that is hardly one, and its tokenizer."""
     vocabulary = {word: i for i, word in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -117,10 +117,13 @@ def tiny_run(folder: Path) -> Path:
     set_seed(0)
     with quiet():
         model = AutoModel.from_config(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **size))
-        model.save_pretrained(folder / "tiny")
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special).save_pretrained(
-            folder / "tiny"
-        )
+        model.save_pretrained(folder)
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special).save_pretrained(folder)
+
+
+def tiny_run(folder: Path) -> Path:
+    """A run of a tiny model that learned next to nothing."""
+    tiny_model(folder / "tiny")
     labels = ("bad", "good")
     rows = [{"text": text, "label": labels[i % 2]} for i, text in enumerate(islice(texts(1000), 200))]
     train = {"max_steps": 2, "learning_rate": 1e-3}

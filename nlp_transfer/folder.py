@@ -148,8 +148,8 @@ class RunFolder:
         if self.writes:
             file = self.path / name
             file.parent.mkdir(exist_ok=True)
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            file.write_text(text, encoding="utf-8", errors="backslashreplace")
+            with file.open("w", encoding="utf-8", errors="backslashreplace") as written:
+                written.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write one safetensors file."""

@@ -85,13 +85,14 @@ def write_errors(judgement: Judgement, source: Any, target: Path) -> int:
     kind = writers.check(target)
     table = single(source)
     rows = {place: i for i, place in enumerate(table.places)}
+    whole = dict(table.columns)  # a large table reads a column whenever it is asked for it
     cells = [answer.cells() for answer in judgement.answers[:1]]
     renamed = writers.beside(table.columns, ["place", "gold", *cells[0]])
 
     def records() -> Iterator[dict[str, Any]]:
         for mistake in by_confidence(judgement.mistakes):
             place = judgement.places[mistake.row]
-            row = {name: column[rows[place]] for name, column in table.columns.items()}
+            row = {name: column[rows[place]] for name, column in whole.items()}
             added = {"place": place, "gold": mistake.gold, **judgement.answers[mistake.row].cells()}
             yield {**row, **{renamed[name]: cell for name, cell in added.items()}}
 

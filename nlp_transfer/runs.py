@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +23,13 @@ from nlp_transfer.data.findings import plural
 from nlp_transfer.data.splits import load_one
 from nlp_transfer.environment import processes
 from nlp_transfer.errors import RequestError, first_line, listing
+from nlp_transfer.evaluation.answers import decoded
 from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import without_texts, write_json
+from nlp_transfer.rows import column, windows
 from nlp_transfer.tasks import Mistake, Task
 from nlp_transfer.training.precision import answering
 from nlp_transfer.trust import refuse_links
@@ -40,7 +42,7 @@ BATCH = 64
 class Judgement:
     """Answers to the rows of one split, and what they are worth."""
 
-    answers: list[Any]
+    answers: Sequence[Any]
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     details: dict[str, Any]
@@ -165,7 +167,7 @@ class Run:
 
     def judge(self, split: Split, outputs: np.ndarray, features: Dataset) -> Judgement:
         """Scores on rows that have been checked, from their `outputs`."""
-        answers = self.task.decode(outputs, features, split.rows)
+        answers = decoded(self.task, outputs, features, split.rows)
         judged = self.task.judged(answers, split.rows)
         mistakes = self.task.mistakes(answers, split.rows)
         details = {
@@ -173,7 +175,7 @@ class Run:
             "errors": analysis(self.task, judged, mistakes, split),
         }
         scores, intervals = self.task.metrics(judged), bootstrap(self.task, judged)
-        return Judgement(answers, scores, intervals, details, mistakes, split.rows[PLACE][:], judged)
+        return Judgement(answers, scores, intervals, details, mistakes, column(split.rows, PLACE), judged)
 
     def outputs(
         self,
@@ -281,12 +283,14 @@ def _downloaded(name: str) -> Path:
         raise RequestError(f"{name} is no folder here, and the Hub does not give it: {first_line(error)}") from error
 
 
-def predictions(judgement: Judgement, split: Split, task: Task) -> list[dict[str, Any]]:
+def predictions(judgement: Judgement, split: Split, task: Task) -> Iterator[dict[str, Any]]:
     """One line per row: the place in its file, the answer, and the truth, so that any figure can be rebuilt."""
-    lines = []
-    for answer, row in zip(judgement.answers, split.rows, strict=True):
-        gold = {name: row[name] for name in task.answer_columns}
-        lines.append(
-            {"place": row[PLACE], **asdict(answer), "gold": next(iter(gold.values())) if len(gold) == 1 else gold}
-        )
-    return lines
+    answers = iter(judgement.answers)
+    for _, window in windows(split.rows, [PLACE, *task.answer_columns]):
+        for row in window.to_pylist():
+            gold = {name: row[name] for name in task.answer_columns}
+            yield {
+                "place": row[PLACE],
+                **asdict(next(answers)),
+                "gold": next(iter(gold.values())) if len(gold) == 1 else gold,
+            }

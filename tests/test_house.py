@@ -35,7 +35,7 @@ LAYERS = (
     ("remote_code",),
     ("trust",),
     (
-        *("arguments", "models", "questions", "environment", "figures", "flags", "samples", "members", "quiet"),
+        *("arguments", "models", "questions", "environment", "figures", "flags", "samples", "members", "quiet", "rows"),
         *("architectures", "configurations"),
     ),
     ("errors", "startup"),

@@ -69,7 +69,9 @@ def lay_out(settings: DataSettings, data: Data, folder: Path) -> None:
         table = found[split.origin]
         at = {place: i for i, place in enumerate(table.places)}
         wanted = [at[place] for place in column(split.rows, PLACE)]
-        cells = {each: [table.columns[each][i] for i in wanted] for each in _names(table, data.columns)}
+        # a large table reads a column whenever it is asked for it
+        whole = {each: table.columns[each] for each in _names(table, data.columns)}
+        cells = {each: [column_cells[i] for i in wanted] for each, column_cells in whole.items()}
         lines = (
             json.dumps(dict(zip(cells, row, strict=True)), ensure_ascii=False, default=str)
             for row in zip(*cells.values(), strict=True)

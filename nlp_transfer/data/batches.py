@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from nlp_transfer.data.encoding import anew, encoded
 from nlp_transfer.data.store import Store
 from nlp_transfer.long_texts import pooled
+from nlp_transfer.rows import ROWS, touched, windows
 from nlp_transfer.tasks import Task, column
 from nlp_transfer.training.batch import Batch
 from nlp_transfer.training.settings import TrainSettings
@@ -59,13 +60,16 @@ class Features:
 
     def fetch(self, indices: np.ndarray) -> Batch:
         """One padded batch."""
-        return self.task.collate(self.columns[indices], self.tokenizer)
+        features = self.columns[indices]
+        touched(64 * len(indices))  # with each row come the pages of the file around it
+        return self.task.collate(features, self.tokenizer)
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each feature (features,)."""
-        ids = self.columns.with_format("arrow")[:]["input_ids"]
-        return pyarrow.compute.list_value_length(ids).to_numpy().astype(np.int64)
+        ids = (window.column(0) for _, window in windows(self.columns, ["input_ids"], POOL * ROWS))
+        counts = [pyarrow.compute.list_value_length(each).to_numpy() for each in ids]
+        return np.concatenate(counts or [[]]).astype(np.int64)
 
     @property
     def longest(self) -> np.ndarray:

@@ -15,11 +15,10 @@ from datasets import Dataset
 
 from nlp_transfer.data.files import Table, form
 from nlp_transfer.data.findings import Finding, Place, plural
+from nlp_transfer.data.large import PLACE as PLACE
+from nlp_transfer.data.large import usable_rows
 from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing, nearest
 from nlp_transfer.tasks import Task
-
-PLACE = "place"
-"""The column that remembers where in its file a row stands."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +162,13 @@ def checked(
         RequestError: for rows that cannot be used, naming the first and how many there are.
     """
     bad = {place: f": {reason}" for place, reason in table.bad}
+    faults = {name: _remembering(task, name) for name in chosen}
+    if task.rows_apart and (rows := usable_rows(table, chosen, faults, bad, skip=bool(skip_bad_rows))) is not None:
+        _refuse_or_tell(table, bad, len(rows), skip_bad_rows, warnings)
+        return Split(rows, table.origin, table.unit)
     cells = {name: _cells(table, column) for name, column in chosen.items()}
     for name, column in chosen.items():
-        fault = _remembering(task, name)
+        fault = faults[name]
         for place, cell in zip(table.places, cells[name], strict=True):
             if place not in bad and (reason := fault(cell)):
                 bad[place] = f', column "{column}": {reason}'
@@ -174,18 +177,7 @@ def checked(
     if found:
         bad |= {table.places[kept[i]]: f', column "{chosen[name]}": {reason}' for i, (name, reason) in found.items()}
         kept = [i for row, i in enumerate(kept) if row not in found]
-    if bad:
-        places = sorted(bad)
-        first = f"{table.origin}, {table.unit} {places[0]}{bad[places[0]].rstrip('.')}"
-        if not skip_bad_rows:
-            more = f" {len(places)} {table.unit}s are bad: {listing(places, 6)}." if len(places) > 1 else ""
-            leave = ", or leave such rows out with --data.skip_bad_rows true" if skip_bad_rows is not None else ""
-            raise RequestError(f"{first}.{more} Correct the file{leave}.")
-        if not kept:
-            raise RequestError(f"{table.origin}: every row is bad. {first}.")
-        message = f"{plural(len(places), 'bad row')} of {table.origin} left out."
-        each = tuple(Place(table.origin, f"{table.unit} {place}{bad[place]}") for place in places)
-        warnings.append(Finding("bad_rows", message, len(places), each))
+    _refuse_or_tell(table, bad, len(kept), skip_bad_rows, warnings)
     fitting = task.uniform({name: [cells[name][i] for i in kept] for name in chosen})
     columns = {name: _uniform(list(each)) for name, each in fitting.items()}
     places = [table.places[i] for i in kept]
@@ -194,6 +186,25 @@ def checked(
     except (pyarrow.ArrowException, OverflowError) as error:
         raise RequestError(f"{table.origin}{_odd_one(columns, places, table.unit, chosen, error)}") from error
     return Split(rows, table.origin, table.unit)
+
+
+def _refuse_or_tell(
+    table: Table, bad: Mapping[int, str], kept: int, skip_bad_rows: bool | None, warnings: list[Finding]
+) -> None:
+    """Rows that cannot be used are an error, or a warning; `checked` has the arguments, `kept` is how many can."""
+    if not bad:
+        return
+    places = sorted(bad)
+    first = f"{table.origin}, {table.unit} {places[0]}{bad[places[0]].rstrip('.')}"
+    if not skip_bad_rows:
+        more = f" {len(places)} {table.unit}s are bad: {listing(places, 6)}." if len(places) > 1 else ""
+        leave = ", or leave such rows out with --data.skip_bad_rows true" if skip_bad_rows is not None else ""
+        raise RequestError(f"{first}.{more} Correct the file{leave}.")
+    if not kept:
+        raise RequestError(f"{table.origin}: every row is bad. {first}.")
+    message = f"{plural(len(places), 'bad row')} of {table.origin} left out."
+    each = tuple(Place(table.origin, f"{table.unit} {place}{bad[place]}") for place in places)
+    warnings.append(Finding("bad_rows", message, len(places), each))
 
 
 def _odd_one(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow.compute
 from datasets import Dataset
+from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.data import identity
 from nlp_transfer.data.checks import PLACE
+from nlp_transfer.data.scratch import scratch
 from nlp_transfer.data.store import NoRoom, Store
 from nlp_transfer.quiet import quiet
+from nlp_transfer.rows import mapped, windows
 from nlp_transfer.tasks import Columns, Task
 
 REMEMBERED = 2**28
@@ -23,6 +28,12 @@ REMEMBERED = 2**28
 
 SMALL = 2**18
 """Bytes of rows below which these are encoded anew in every process: it takes no longer than to look for them."""
+
+LARGE = 2**25
+"""Bytes of rows above which encoded ones are laid out in a file, as the rows of a large file are."""
+
+BATCH = 1000
+"""Rows that a tokenizer gets at once."""
 
 ENCODED = "rows.arrow"
 
@@ -40,7 +51,7 @@ def encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store
         large = rows.data.nbytes * len(rows) >= SMALL * max(1, rows.data.num_rows)
         # only a fast tokenizer can tell what it depends on
         known = large and tokenizer.is_fast and identity.code_of(type(task))
-        found = _from_store(store, key, rows, task, tokenizer) if store and known else anew(rows, task, tokenizer)
+        found = _from_store(store, key, rows, task, tokenizer) if store and known else made(rows, task, tokenizer)
     _remembered[key] = found
     while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
         del _remembered[next(iter(_remembered))]
@@ -50,23 +61,38 @@ def encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store
 def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Path | None = None) -> Dataset:
     """Rows encoded, in memory or in a file that is mapped into it."""
 
-    def encode(batch: Columns, indices: list[int]) -> dict[str, list[Any]]:
+    def encode(batch: Columns, indices: Sequence[int]) -> dict[str, list[Any]]:
         features = task.encode(batch, tokenizer)
         if "row" in features:
             features["row"] = [indices[row] for row in features["row"]]
         return features
 
     with quiet():
-        return rows.map(
-            encode,
-            batched=True,
-            with_indices=True,
-            remove_columns=rows.column_names,
-            keep_in_memory=file is None,
-            cache_file_name=None if file is None else str(file),
-            load_from_cache_file=False,
-            new_fingerprint=f"{rows._fingerprint}-encoded",
-        )
+        if file is None:
+            return rows.map(
+                encode,
+                batched=True,
+                with_indices=True,
+                remove_columns=rows.column_names,
+                keep_in_memory=True,
+                load_from_cache_file=False,
+                new_fingerprint=f"{rows._fingerprint}-encoded",
+            )
+        # as `map` does it, but the rows of a selection are not fetched one by one, and no page of the file stays in memory
+        with ArrowWriter(path=str(file)) as writer:
+            for start, window in windows(rows, rows.column_names, BATCH):
+                writer.write_batch(encode(window.to_pydict(), range(start, start + window.num_rows)))
+            writer.finalize()
+    with file.open("rb") as written:
+        return mapped(written)
+
+
+def made(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Rows encoded for this process alone: in memory, or, where they are many, in a mapped file without a name."""
+    if rows.data.nbytes * len(rows) < LARGE * max(1, rows.data.num_rows):
+        return anew(rows, task, tokenizer)
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
+        return anew(rows, task, tokenizer, Path(folder) / ENCODED)
 
 
 def tokens_in(*columns: Dataset) -> np.ndarray:
@@ -92,8 +118,9 @@ def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: Pr
                     except (NoRoom, OSError) as reason:  # a full disk among them
                         store.say(f"encoded rows are kept for this run alone: {reason}.")
     if entry is None:
-        return anew(rows, task, tokenizer)
-    return Dataset.from_file(str(entry.path / ENCODED))
+        return made(rows, task, tokenizer)
+    with (entry.path / ENCODED).open("rb") as file:
+        return mapped(file)
 
 
 def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,8 +27,9 @@ class Table:
 
     origin: str
     unit: str
-    columns: dict[str, list[Any]]
-    places: list[int]
+    columns: Mapping[str, list[Any]]
+    """Of a large table `LargeColumns`, which reads them when they are asked for."""
+    places: Sequence[int]
     bad: list[tuple[int, str]] = field(default_factory=list)
     """Rows that could not be read at all: where, and why."""
 
@@ -70,7 +74,7 @@ def read(path: Path) -> Table:
     try:
         with opened(path) as (content, _):
             origin = homely(path)
-            table = _parquet(origin, content.read()) if kind == ".parquet" else _texts(origin, kind, content)
+            table = _parquet(origin, path, content) if kind == ".parquet" else _texts(origin, kind, content)
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not table.places:
@@ -94,8 +98,15 @@ def _texts(origin: str, kind: str, content: BinaryIO) -> Table:
     return Table(origin, unit(kind), columns, places, bad)
 
 
-def _parquet(origin: str, content: bytes) -> Table:
-    file = parquet.opened(origin, pyarrow.BufferReader(content))
+def _parquet(origin: str, path: Path, content: BinaryIO) -> Table:
+    large = None
+    if not isinstance(content, gzip.GzipFile) and os.fstat(content.fileno()).st_size > parquet.LEAST:
+        file = parquet.opened(origin, content)
+        large = parquet.Columns(origin, path, file) if parquet.is_large(file) else None
+        content.seek(0)
+    if large is not None:
+        return Table(origin, unit(".parquet"), large, range(1, large.rows + 1))
+    file = parquet.opened(origin, pyarrow.BufferReader(content.read()))
     with parquet.refused(origin):
         table = file.read()
     columns = {name: parquet.cells(table.column(name)) for name in table.column_names}

@@ -16,6 +16,8 @@ import xxhash
 from datasets import Dataset
 from torch import Tensor
 
+from nlp_transfer.rows import windows
+
 ROWS = 4096
 """Rows that are hashed at once, so that memory stays flat."""
 
@@ -30,9 +32,8 @@ def cells(columns: Dataset, without: Collection[str] = ()) -> str:
     """A hash of all cells, in order, wherever they lie and in whatever pieces."""
     names = sorted(set(columns.column_names) - set(without))
     digest = xxhash.xxh3_128()
-    arrow = columns.select_columns(names).with_format("arrow")
-    for start in range(0, len(columns), ROWS):
-        table = arrow[start : start + ROWS].select(names).replace_schema_metadata().combine_chunks()
+    for _, window in windows(columns, names, ROWS):
+        table = window.replace_schema_metadata().combine_chunks()
         sink = pyarrow.BufferOutputStream()
         with pyarrow.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)

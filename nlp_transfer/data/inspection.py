@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.findings import Finding, Place, plural, share, some
 from nlp_transfer.long_texts import LongTexts
+from nlp_transfer.rows import windows
 from nlp_transfer.tasks import Task, column
 
 SHORT = 3
@@ -32,13 +32,12 @@ def inspected(task: Task, splits: Mapping[str, Split]) -> list[Finding]:
     Rows are compared by what the model reads, all columns that are no answer: equal when they differ at most in case and
     white space.
     """
-    asked = task.asked_columns
-    keys = {name: _keys(split, asked) for name, split in splits.items()}
+    read = {name: _looked_at(split, task) for name, split in splits.items()}
     return [
-        *_copies(task, splits, keys),
-        *_seen_in_training(splits, keys),
-        *_conflicts(task, splits, keys),
-        *_short(asked, splits),
+        *_copies(splits, read),
+        *_seen_in_training(splits, read),
+        *_conflicts(splits, read),
+        *_short(splits, read),
         *(
             Finding(kind, message, len(rows), _places(splits, (("train", row) for row in rows)))
             for kind, message, rows in task.remarks(splits["train"].rows)
@@ -77,8 +76,10 @@ def tokens_read(splits: Mapping[str, Split], features: Mapping[str, Features]) -
         if len(full):
             tokenizer = copy.deepcopy(encoded.tokenizer)
             tokenizer.model_max_length = WITHOUT_LIMIT
-            whole = encoded.task.encode(split.rows.select(full)[:], tokenizer)["input_ids"]
-            lost[full] = np.array([len(ids) for ids in whole]) - encoded.lengths[full]
+            for start, window in windows(split.rows.select(full), split.rows.column_names):
+                whole = encoded.task.encode(window.to_pydict(), tokenizer)["input_ids"]
+                lost[full[start : start + len(whole)]] = [len(ids) for ids in whole]
+            lost[full] -= encoded.lengths[full]
         found[name] = Tokens(len(encoded), int(encoded.lengths.sum() + lost.sum()), lost)
     return found
 
@@ -133,10 +134,35 @@ def folded(cell: Any) -> str:
     return " ".join(str(cell).casefold().split())
 
 
-def _keys(split: Split, columns: Sequence[str]) -> list[bytes]:
-    """A digest of each row's folded cells: equal cells, equal key, in little memory."""
-    cells = zip(*(column(split.rows, name) for name in columns), strict=True)
-    return [hashlib.blake2b("\x1f".join(map(folded, row)).encode("utf-8"), digest_size=16).digest() for row in cells]
+class Looked(NamedTuple):
+    """What the inspection keeps of a split's rows, 16 bytes of each, and the indices of those with a very short text."""
+
+    texts: np.ndarray
+    """Of each row a number that equal folded cells of the columns that a model reads share, and others do not (rows,)."""
+    whole: np.ndarray
+    """The same of these and the answers (rows,)."""
+    short: np.ndarray
+
+
+def _looked_at(split: Split, task: Task) -> Looked:
+    """All rows of a split, window by window."""
+    asked, answers = task.asked_columns, task.answer_columns
+    texts, whole = (np.empty(len(split), dtype=np.uint64) for _ in range(2))
+    short: list[int] = []
+    for start, window in windows(split.rows, [*asked, *answers]):
+        cells = {name: window.column(name).to_pylist() for name in (*asked, *answers)}
+        for row, (read, given) in enumerate(zip(_rows(cells, asked), _rows(cells, answers), strict=True), start):
+            digest = hashlib.blake2b("\x1f".join(map(folded, read)).encode("utf-8"), digest_size=8)
+            texts[row] = int.from_bytes(digest.digest())
+            digest.update(f"\x1e{given!r}".encode("utf-8", "backslashreplace"))
+            whole[row] = int.from_bytes(digest.digest())
+            if any(isinstance(cell, str) and len(cell.strip()) < SHORT for cell in read):
+                short.append(row)
+    return Looked(texts, whole, np.array(short, dtype=int))
+
+
+def _rows(cells: Mapping[str, list[Any]], names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    return zip(*(cells[name] for name in names), strict=True)
 
 
 def _places(splits: Mapping[str, Split], rows: Iterable[Row]) -> tuple[Place, ...]:
@@ -148,26 +174,23 @@ def _place(splits: Mapping[str, Split], row: Row) -> Place:
     return Place(split.origin, f"{split.unit} {split.rows[row[1]][PLACE]}")
 
 
-def _copies(task: Task, splits: Mapping[str, Split], keys: Mapping[str, list[bytes]]) -> Iterator[Finding]:
+def _copies(splits: Mapping[str, Split], read: Mapping[str, Looked]) -> Iterator[Finding]:
     """Rows that an earlier one of their split equals, answer and all."""
     for name, split in splits.items():
-        seen: set[tuple[bytes, str]] = set()
-        copies = []
-        for row, whole in enumerate(zip(keys[name], _answers(task, split), strict=True)):
-            if whole in seen:
-                copies.append((name, row))
-            seen.add(whole)
-        if copies:
-            message = f"{name}: {plural(len(copies))} of {len(split):,} repeat an earlier one."
-            yield Finding("duplicate_rows", message, len(copies), _places(splits, copies))
+        again = np.ones(len(split), dtype=bool)
+        again[np.unique(read[name].whole, return_index=True)[1]] = False
+        if count := int(again.sum()):
+            message = f"{name}: {plural(count)} of {len(split):,} repeat an earlier one."
+            yield Finding("duplicate_rows", message, count, _places(splits, _of(name, np.flatnonzero(again))))
 
 
-def _seen_in_training(splits: Mapping[str, Split], keys: Mapping[str, list[bytes]]) -> Iterator[Finding]:
+def _seen_in_training(splits: Mapping[str, Split], read: Mapping[str, Looked]) -> Iterator[Finding]:
     """Rows to choose or judge by that training has too, whatever their answer."""
-    first = {key: row for row, key in reversed(list(enumerate(keys["train"])))}
+    known, first = np.unique(read["train"].texts, return_index=True)
     for name in [name for name in splits if name != "train"]:
-        seen = [(row, first[key]) for row, key in enumerate(keys[name]) if key in first]
-        if seen:
+        near = np.minimum(np.searchsorted(known, read[name].texts), len(known) - 1)
+        seen = np.flatnonzero(known[near] == read[name].texts)
+        if len(seen):
             message = (
                 f"{name}: {plural(len(seen))} of {len(splits[name]):,} ({share(len(seen), len(splits[name]))}) also in "
                 "training, so its scores flatter. Take them out of one of the two."
@@ -176,37 +199,32 @@ def _seen_in_training(splits: Mapping[str, Split], keys: Mapping[str, list[bytes
                 _place(splits, (name, row))._replace(
                     where=f"{_place(splits, (name, row)).where} (as {_place(splits, ('train', twin))})"
                 )
-                for row, twin in seen
+                for row, twin in zip(seen.tolist(), first[near[seen]].tolist(), strict=True)
             )
             yield Finding("seen_in_training", message, len(seen), pairs)
 
 
-def _conflicts(task: Task, splits: Mapping[str, Split], keys: Mapping[str, list[bytes]]) -> Iterator[Finding]:
+def _conflicts(splits: Mapping[str, Split], read: Mapping[str, Looked]) -> Iterator[Finding]:
     """Rows of any split that read the same and have different answers."""
-    answers: dict[bytes, set[str]] = defaultdict(set)
-    for name, split in splits.items():
-        for key, answer in zip(keys[name], _answers(task, split), strict=True):
-            answers[key].add(answer)
-    texts = {key for key, given in answers.items() if len(given) > 1}
-    if texts:
-        rows = [(name, row) for name in splits for row, key in enumerate(keys[name]) if key in texts]
-        message = f"{plural(len(rows))} with {plural(len(texts), 'text')} that the data answers in different ways."
-        yield Finding("conflicting_answers", message, len(rows), _places(splits, rows))
+    texts = np.concatenate([each.texts for each in read.values()])
+    different = texts[np.unique(np.concatenate([each.whole for each in read.values()]), return_index=True)[1]]
+    found, answers = np.unique(different, return_counts=True)
+    found = found[answers > 1]
+    if len(found):
+        rows = {name: np.flatnonzero(np.isin(each.texts, found)) for name, each in read.items()}
+        count = sum(map(len, rows.values()))
+        message = f"{plural(count)} with {plural(len(found), 'text')} that the data answers in different ways."
+        places = _places(splits, (row for name, each in rows.items() for row in _of(name, each)))
+        yield Finding("conflicting_answers", message, count, places)
 
 
-def _answers(task: Task, split: Split) -> list[str]:
-    """Each row's answer as one string."""
-    return [repr(cells) for cells in zip(*(column(split.rows, name) for name in task.answer_columns), strict=True)]
-
-
-def _short(columns: Sequence[str], splits: Mapping[str, Split]) -> Iterator[Finding]:
+def _short(splits: Mapping[str, Split], read: Mapping[str, Looked]) -> Iterator[Finding]:
     """Rows with a text of hardly a character."""
     for name, split in splits.items():
-        rows = [
-            (name, row)
-            for row, cells in enumerate(zip(*(column(split.rows, name) for name in columns), strict=True))
-            if any(isinstance(cell, str) and len(cell.strip()) < SHORT for cell in cells)
-        ]
-        if rows:
-            message = f"{name}: {plural(len(rows))} of {len(split):,} with a text of fewer than {SHORT} characters."
-            yield Finding("short_texts", message, len(rows), _places(splits, rows))
+        if count := len(read[name].short):
+            message = f"{name}: {plural(count)} of {len(split):,} with a text of fewer than {SHORT} characters."
+            yield Finding("short_texts", message, count, _places(splits, _of(name, read[name].short)))
+
+
+def _of(name: str, rows: np.ndarray) -> Iterator[Row]:
+    return ((name, int(row)) for row in rows)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 
+from nlp_transfer.data import columns
+from nlp_transfer.data.columns import LargeColumns
 from nlp_transfer.errors import RequestError, listing
 
 
@@ -82,3 +85,41 @@ def _cell(scalar: pyarrow.Scalar) -> Any:
         return scalar.as_buffer().to_pybytes()
     except (ValueError, OverflowError):  # a date beyond the year 9999
         return scalar.cast(pyarrow.string()).as_py()
+
+
+LEAST = 2**20
+"""Bytes below which no file is large: of these the footer is read only once."""
+
+
+class Columns(LargeColumns):
+    """The columns of a large file."""
+
+    def __init__(self, origin: str, path: Path, file: pyarrow.parquet.ParquetFile) -> None:
+        self.origin, self.path = origin, path
+        self.rows = file.metadata.num_rows
+        self.types = {field.name: field.type for field in file.schema_arrow}
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self.types:
+            raise KeyError(name)
+        with self._opened() as file:
+            return cells(file.read([name]).column(name))
+
+    def windows(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, list[Any]]]]:
+        """As it is promised."""
+        first = 1
+        with self._opened() as file:
+            for batch in file.iter_batches(batch_size=columns.WINDOW, columns=list(names), use_threads=False):
+                yield first, {name: cells(batch.column(name)) for name in names}
+                first += batch.num_rows
+
+    @contextmanager
+    def _opened(self) -> Iterator[pyarrow.parquet.ParquetFile]:
+        with refused(self.origin), self.path.open("rb") as content:
+            yield opened(self.origin, content)
+
+
+def is_large(file: pyarrow.parquet.ParquetFile) -> bool:
+    """Whether memory should not hold a file's rows."""
+    groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+    return file.metadata.num_rows > columns.MANY or sum(group.total_byte_size for group in groups) > columns.LARGE

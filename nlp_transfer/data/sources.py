@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow
 
-from nlp_transfer.data import files
+from nlp_transfer.data import columns, files
+from nlp_transfer.data.columns import LargeColumns
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError, listing
+from nlp_transfer.rows import windows
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -146,32 +149,67 @@ def _one_in_memory(rows: Any, origin: str) -> Table:
                 f'{origin}, row {wrong[0] + 1}: a {kind}, expected a dict such as {{"text": ..., "label": ...}}.'
             )
         names = list(dict.fromkeys(name for row in rows for name in row))
-        columns = {name: [row.get(name) for row in rows] for name in names}
+        found = {name: [row.get(name) for row in rows] for name in names}
     elif type(rows).__module__.partition(".")[0] == "pandas" and type(rows).__name__ == "DataFrame":
         # by duck: pandas is no dependency of ours, its frames are welcome
         if not rows.columns.is_unique:
             raise RequestError(f"{origin} has several columns of one name: {listing(rows.columns)}.")
         cells = rows.astype(object).where(rows.notna(), None)
-        columns = {str(name): cells[name].tolist() for name in rows.columns}
+        found = {str(name): cells[name].tolist() for name in rows.columns}
     else:
         raise RequestError(
             f"{origin} is a {type(rows).__name__}: expected a path, a list of dicts, a pandas frame or a datasets.Dataset."
         )
     if not len(rows):
         raise RequestError(f"{origin} holds no rows.")
-    return Table(origin, "row", columns, list(range(1, len(rows) + 1)))
+    return Table(origin, "row", found, list(range(1, len(rows) + 1)))
 
 
 def _from_dataset(rows: datasets.Dataset, origin: str) -> Table:
-    columns = {}
-    for name, feature in rows.features.items():
-        cells = rows[name][:]
-        if isinstance(feature, datasets.ClassLabel):
-            # -1 is how data sets of the Hub write "not told"
-            cells = [None if cell is None or cell < 0 else feature.int2str(cell) for cell in cells]
-        elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.ClassLabel):
-            cells = [cell and [feature.feature.int2str(number) for number in cell] for cell in cells]
-        columns[name] = cells
     if not len(rows):
         raise RequestError(f"{origin} holds no rows.")
-    return Table(origin, "row", columns, list(range(1, len(rows) + 1)))
+    places = range(1, len(rows) + 1)
+    large = len(rows) > columns.MANY or rows.data.nbytes * len(rows) > columns.LARGE * rows.data.num_rows
+    if large and rows.format["type"] is None:
+        return Table(origin, "row", _OfDataset(rows), places)
+    cells = {name: _named(rows[name][:], feature) for name, feature in rows.features.items()}
+    return Table(origin, "row", cells, list(places))
+
+
+class _OfDataset(LargeColumns):
+    """The columns of many rows, in memory or mapped from a file."""
+
+    def __init__(self, rows: datasets.Dataset) -> None:
+        self.rows = rows
+        texts = {name: isinstance(_inside(feature), datasets.ClassLabel) for name, feature in rows.features.items()}
+        kinds = {field.name: field.type for field in rows.features.arrow_schema}
+        self.types = {
+            name: (pyarrow.string() if pyarrow.types.is_integer(kind) else pyarrow.list_(pyarrow.string()))
+            if texts[name]
+            else kind
+            for name, kind in kinds.items()
+        }
+
+    def windows(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, list[Any]]]]:
+        """As it is promised."""
+        for start, window in windows(self.rows, names, columns.WINDOW):
+            yield (
+                start + 1,
+                {name: _named(window.column(name).to_pylist(), self.rows.features[name]) for name in names},
+            )
+
+
+def _inside(feature: Any) -> Any:
+    """What a feature holds, once or in a list."""
+    return feature.feature if isinstance(feature, datasets.List) else feature
+
+
+def _named(cells: list[Any], feature: Any) -> list[Any]:
+    """Cells in which the numbers of labels are their names."""
+    label = _inside(feature)
+    if not isinstance(label, datasets.ClassLabel):
+        return cells
+    if label is not feature:
+        return [cell and [label.int2str(number) for number in cell] for cell in cells]
+    # -1 is how data sets of the Hub write "not told"
+    return [None if cell is None or cell < 0 else label.int2str(cell) for cell in cells]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +19,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single, tables
 from nlp_transfer.errors import RequestError, RowError
 from nlp_transfer.quiet import quiet
+from nlp_transfer.rows import column, windows
 from nlp_transfer.tasks import Task
 
 NAMES = ("train", "validation", "test")
@@ -157,8 +157,8 @@ def read(task: Task, split: Split, warnings: list[Finding]) -> Split:
     except RowError as error:
         raise split.error(error) from error
     if left := len(split) - len(rows):
-        kept = set(rows[PLACE][:])
-        places = (Place(split.origin, f"{split.unit} {place}") for place in split.rows[PLACE][:] if place not in kept)
+        gone = np.setdiff1d(column(split.rows, PLACE), column(rows, PLACE), assume_unique=True)
+        places = (Place(split.origin, f"{split.unit} {place}") for place in gone)
         message = f"{left} of {plural(len(split))} of {split.origin} left out by the task's rule."
         warnings.append(Finding("left_out", message, left, some(places)))
     if not len(rows):
@@ -185,7 +185,7 @@ def _cut(split: Split, task: Task, fraction: float, seed: int, exact: int | None
             f"{split.origin}: {len(split)} rows are too few to cut off a validation and a test split. "
             "Bring more rows, or splits of your own (--data.validation, --data.test)."
         )
-    rest = np.setdiff1d(np.arange(len(split)), taken)
+    rest = np.delete(np.arange(len(split)), taken)
     return tuple(Split(split.rows.select(rows), split.origin, split.unit) for rows in (rest, taken))  # type: ignore[return-value]
 
 
@@ -196,9 +196,7 @@ def _draw(strata: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
     taken, so that no label loses its last training row.
     """
     generator = np.random.default_rng([seed, len(strata)])
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for i, stratum in enumerate(strata):
-        members[stratum].append(i)
+    members = {strata[rows[0]]: rows for rows in _members(strata)}
     ordered = np.concatenate([generator.permutation(members[stratum])[1:] for stratum in sorted(members, key=str)])
     count = min(count, len(ordered))
     positions = ((np.arange(count) + generator.random()) * len(ordered) / max(count, 1)).astype(int)
@@ -207,16 +205,20 @@ def _draw(strata: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
 
 def _draw_blocks(blocks: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
     """Sorted indices of about `count` rows in whole blocks, in random order; the last block is never taken."""
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for i, block in enumerate(blocks):
-        members[block].append(i)
-    held = list(members.values())
+    held = _members(blocks)
     taken: list[int] = []
     for i in np.random.default_rng([seed, len(blocks)]).permutation(len(held))[:-1]:
         if len(taken) >= count:
             break
-        taken += held[i]
+        taken += held[i].tolist()
     return np.array(sorted(taken), dtype=int)
+
+
+def _members(values: Sequence[Hashable]) -> list[np.ndarray]:
+    """Of each value, in the order of their first rows, the sorted indices of all rows that have it."""
+    numbers: dict[Hashable, int] = {}
+    codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int32, len(values))
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
 
 
 def fingerprint(splits: Sequence[Dataset]) -> str:
@@ -225,6 +227,6 @@ def fingerprint(splits: Sequence[Dataset]) -> str:
     for rows in splits:
         for name in sorted(set(rows.column_names) - {PLACE}):
             digest.update(f"\x1e{name}\x1e".encode())
-            for cell in rows[name][:]:
-                digest.update(f"{cell}\x1f".encode())
+            for _, window in windows(rows, [name]):
+                digest.update("".join([f"{cell}\x1f" for cell in window.column(0).to_pylist()]).encode())
     return digest.hexdigest()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from nlp_transfer.data.checks import PLACE, Split
-from nlp_transfer.tasks import Mistake, Task, column
+from nlp_transfer.rows import windows
+from nlp_transfer.tasks import Mistake, Task
 
 SHOWN = 10
 """Wrong answers in the report: those the model was surest of."""
@@ -50,9 +51,7 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
         "wrong": len(mistakes),
         "most_confident": shown,
         **({"confusions": confusions} if task.closed else {}),
-        "by_length": by_length(
-            task, judged, np.sum([[len(_text(cell)) for cell in column(split.rows, name)] for name in names], 0)
-        ),
+        "by_length": by_length(task, judged, _characters(split, names)),
         **{f"by_{name}": by_group(task, judged, groups) for name, groups in task.groups(split.rows).items()},
     }
 
@@ -104,6 +103,15 @@ def by_group(task: Task, judged: Mapping[str, np.ndarray], groups: Sequence[str]
 def _score(task: Task, judged: Mapping[str, np.ndarray], members: np.ndarray) -> float:
     """The primary score of some rows."""
     return task.metrics({name: values[members] for name, values in judged.items()})[task.primary.metric]
+
+
+def _characters(split: Split, names: Sequence[str]) -> np.ndarray:
+    """Characters of all texts of each row (rows,)."""
+    counts = np.empty(len(split), dtype=np.int64)
+    for start, window in windows(split.rows, names):
+        lengths = [[len(_text(cell)) for cell in cells] for cells in window.to_pydict().values()]
+        counts[start : start + window.num_rows] = np.sum(lengths, 0)
+    return counts
 
 
 def _text(cell: Any) -> str:

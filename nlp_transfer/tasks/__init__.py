@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import members
+from nlp_transfer.rows import column as column
 from nlp_transfer.training.batch import Batch
 from nlp_transfer.training.batch import pad as pad
 
@@ -91,6 +92,8 @@ class Task(ABC):
     """Whether the head reads one vector of each text, so that there is a choice of pooling."""
     closed: ClassVar[bool] = True
     """Whether answers are few and the same ones come again, so that confusions of two can be counted."""
+    rows_apart: ClassVar[bool] = True
+    """Whether rows can be checked each by itself: `faults` and `uniform` are as they stand here, and memory need not hold all."""
     pipeline_tag: ClassVar[str] = "text-classification"
     """What the Hub calls the task."""
 
@@ -272,11 +275,6 @@ def from_json(values: Mapping[str, Any]) -> Task:
     """A fitted task as `Task.to_json` gave it."""
     values = dict(values)
     return members.build(find(str(values.pop("name", None))), values)
-
-
-def column(rows: Columns | Dataset, name: str) -> list[Any]:
-    """All cells of a column. A Dataset hands them out one by one where its column is iterated, a hundred times slower."""
-    return list(rows[name][:])
 
 
 def cells(answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -33,6 +34,7 @@ from nlp_transfer.metrics.expected_calibration_error import expected_calibration
 from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
+from nlp_transfer.rows import replaced
 from nlp_transfer.tasks import Columns, Primary, Remark, Task, column
 from nlp_transfer.temperature import best_temperature, uncalibrated
 from nlp_transfer.training.batch import Batch
@@ -102,7 +104,7 @@ class Classification(LongTexts, Task):
         for i, label in enumerate(labels):
             if label not in self.classes:
                 raise RowError(i, str(self._unknown(label)))
-        return with_labels(rows, labels)
+        return replaced(rows, "label", labels)
 
     def fault(self, column: str, cell: Any) -> str | None:
         """As every task; and a label is a single one, and one of training."""
@@ -189,7 +191,8 @@ class Classification(LongTexts, Task):
 
     def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
         """Probabilities (rows, labels), and the true labels (rows,)."""
-        probabilities = np.array([list(answer.probabilities.values()) for answer in answers])
+        each = (list(answer.probabilities.values()) for answer in answers)
+        probabilities = np.fromiter(each, np.dtype((float, len(self.classes))), len(answers))
         return {"probabilities": probabilities, "references": self._numbers(rows)}
 
     def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -229,14 +232,10 @@ def _labels(rows: Dataset) -> list[str]:
     for i, label in enumerate(labels):
         if isinstance(label, list):
             raise RowError(i, f"a list of {len(label)} labels where one is expected.")
-    return [label_text(label) for label in labels]
+    text = lru_cache(maxsize=10_000, typed=True)(label_text)  # one object for all rows of a label
+    return [text(label) for label in labels]
 
 
 def _with(rows: Dataset, names: set[str]) -> list[int]:
     """Indices of the rows with one of these labels."""
     return [i for i, label in enumerate(column(rows, "label")) if label in names]
-
-
-def with_labels(rows: Dataset, labels: list[str]) -> Dataset:
-    """Rows with their label column replaced."""
-    return rows.remove_columns("label").add_column("label", labels)

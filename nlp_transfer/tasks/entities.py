@@ -46,8 +46,7 @@ class Entities(Task):
     answer_columns: ClassVar[tuple[str, ...]] = ("entities",)
     known_together: ClassVar[tuple[Mapping[str, str], ...]] = markup.TOGETHER
     primary: ClassVar[Primary] = Primary("f1")
-    pools: ClassVar[bool] = False
-    closed: ClassVar[bool] = False
+    rows_apart, pools, closed = False, False, False
     pipeline_tag: ClassVar[str] = "token-classification"
     sample: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"text": "Ada Novak left.", "entities": [{"start": 0, "end": 9, "label": "PERSON"}]},

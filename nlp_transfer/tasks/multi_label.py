@@ -32,6 +32,7 @@ from nlp_transfer.metrics.multi_label_macro_f1 import multi_label_macro_f1
 from nlp_transfer.metrics.multi_label_micro_f1 import multi_label_micro_f1
 from nlp_transfer.metrics.ranking_average_precision import precision_by_row
 from nlp_transfer.metrics.subset_accuracy import subset_accuracy
+from nlp_transfer.rows import replaced
 from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column
 from nlp_transfer.thresholds import HALF, shared_threshold, thresholds_per_label
 from nlp_transfer.training.batch import Batch
@@ -129,7 +130,7 @@ class MultiLabel(LongTexts, Task):
             if unknown := next((name for name in names if name not in self.classes), None):
                 raise RowError(i, self._unknown(unknown))
             found.append([name for name in self.classes if name in names])
-        return rows.remove_columns("labels").add_column("labels", found)
+        return replaced(rows, "labels", found)
 
     def _names(self, row: int, cell: Any) -> list[str]:
         """The labels of a cell."""
@@ -225,7 +226,8 @@ class MultiLabel(LongTexts, Task):
     def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
         """Given and true labels (rows, labels), 0 or 1, and how well the true ones are ranked (rows,)."""
         references = self._table(column(rows, "labels"))
-        probabilities = np.array([list(answer.probabilities.values()) for answer in answers])
+        each = (list(answer.probabilities.values()) for answer in answers)
+        probabilities = np.fromiter(each, np.dtype((float, len(self.classes))), len(answers))
         predictions = self._table([answer.labels for answer in answers])
         ranked = precision_by_row(probabilities, references)
         return {"predictions": predictions, "references": references, "ranked": ranked}

@@ -41,6 +41,7 @@ class QA(Task):
     answer_columns: ClassVar[tuple[str, ...]] = ("answers",)
     further_columns: ClassVar[tuple[str, ...]] = ("answer_start", "id")
     primary: ClassVar[Primary] = Primary("f1")
+    rows_apart: ClassVar[bool] = False
     pools: ClassVar[bool] = False
     closed: ClassVar[bool] = False
     pipeline_tag: ClassVar[str] = "question-answering"

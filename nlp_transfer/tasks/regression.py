@@ -22,6 +22,7 @@ from nlp_transfer.metrics.pearson_correlation import pearson_correlation
 from nlp_transfer.metrics.r2 import r2
 from nlp_transfer.metrics.root_mean_squared_error import root_mean_squared_error
 from nlp_transfer.metrics.spearman_correlation import spearman_correlation
+from nlp_transfer.rows import replaced
 from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column
 from nlp_transfer.training.batch import Batch
 
@@ -152,7 +153,7 @@ class Regression(LongTexts, Task):
         """Targets as numbers."""
         if "target" not in rows.column_names:
             return rows
-        return rows.remove_columns("target").add_column("target", self._targets(rows))
+        return replaced(rows, "target", self._targets(rows))
 
     def _targets(self, rows: Dataset) -> list[float]:
         numbers = []

@@ -16,8 +16,9 @@ from nlp_transfer.labels import LABEL_NAMES, label_text
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
 from nlp_transfer.metrics.quadratic_kappa import quadratic_kappa
+from nlp_transfer.rows import replaced
 from nlp_transfer.tasks import column
-from nlp_transfer.tasks.classification import Classification, with_labels
+from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.texts import TEXT_NAMES
 
 POLARITY = {
@@ -115,9 +116,9 @@ class Sentiment(Classification):
         for i, grade in enumerate(grades):
             if grade and grade not in self.classes:
                 raise RowError(i, str(self._unknown(rows["label"][i])))
-        kept = [i for i, grade in enumerate(grades) if grade]
-        rows = rows if len(kept) == len(grades) else rows.select(kept)
-        return with_labels(rows, [grade for grade in grades if grade])
+        rows = replaced(rows, "label", grades)
+        # rows are selected last: a column is put beside those of a selection by copying all of them
+        return rows if all(grades) else rows.select(np.flatnonzero(np.array(grades, dtype=object)))
 
     def _unknown(self, label: Any) -> str | None:
         """What is wrong with a label that means nothing, or no class of training."""

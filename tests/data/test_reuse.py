@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
-from nlp_transfer import fine_tune, methods, samples
+from nlp_transfer import fine_tune, methods, rows, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data import activations, encoding, identity, store, vectors
 from nlp_transfer.data.activations import Once, StoredFeatures
@@ -257,7 +257,7 @@ def test_rows_are_encoded_once_for_all_processes_and_anew_for_any_change(
     assert calls == [4]
     assert again.to_dict() == first.to_dict()
     assert again.features == first.features
-    assert again.cache_files  # mapped, not held
+    assert rows._maps  # mapped, not held
     others: list[dict[str, Any]] = [
         {"text": "another text"},
         {"length": 8},

@@ -1,0 +1,155 @@
+"""Memory of training on Parquet files of any size, with a tiny model: peak and seconds by rows, each in a fresh process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow
+import pyarrow.parquet
+from common import RESULTS, Figures, stop, wide_console
+from predict_memory import WORDS, tiny_model
+from rich.console import Console
+from rich.table import Table
+
+from nlp_transfer import environment
+from nlp_transfer.report import write_json
+
+ROWS = (50_000, 500_000, 5_000_000)
+GROUP = 50_000
+"""Rows that are made and written together."""
+
+JUDGED = 10_000
+"""Rows of validation and of test each: memory of training is what is measured."""
+
+LABELS = ("bad", "good")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--words", type=int, default=12, help="of a text, in the mean")
+    parser.add_argument("--max_steps", type=int, default=200)
+    parser.add_argument(
+        "--judged", type=int, default=JUDGED, help="rows of validation and of test each, cut from the others"
+    )
+    parser.add_argument(
+        "--store", action="store_true", help="keep the encoded rows, as a run does that nobody tells not to"
+    )
+    parser.add_argument("--folder", type=Path, help="where files lie meanwhile; unset: that of temporary files")
+    parser.add_argument("--output", type=Path, default=RESULTS / "large-data.json")
+    arguments = parser.parse_args()
+    figures = []
+    with TemporaryDirectory(dir=arguments.folder) as temporary:
+        folder = Path(temporary)
+        tiny_model(folder / "tiny")
+        for rows in sorted(arguments.rows):
+            data = folder / "rows.parquet"
+            write(data, rows, arguments.words)
+            figures.append({"rows": rows, "file_bytes": data.stat().st_size, **measured(folder, rows, arguments)})
+            told = f"{rows:,} rows: {figures[-1]['peak_rss_bytes'] / 2**20:,.0f} MiB, {figures[-1]['seconds']:,.0f} s"
+            Console(stderr=True).print(told, highlight=False)
+    model = "BERT of one block, hidden size 16, random weights"
+    settings = {name: getattr(arguments, name) for name in ("words", "max_steps", "judged", "store")}
+    machine = environment.describe()
+    write_json(arguments.output, {"model": model, **settings, "figures": figures, "environment": machine})
+    show(figures)
+
+
+def write(path: Path, rows: int, words: int) -> None:
+    """A file of rows with a label and a text that no other row has, made and written group by group."""
+    schema = pyarrow.schema({"text": pyarrow.string(), "label": pyarrow.string()})
+    generator = random.Random(0)
+    with pyarrow.parquet.ParquetWriter(path, schema) as file:
+        for start in range(0, rows, GROUP):
+            numbers = range(start, min(start + GROUP, rows))
+            texts = [
+                " ".join([*generator.choices(WORDS, k=generator.randint(1, 2 * words - 1)), str(i)]) for i in numbers
+            ]
+            columns = {"text": texts, "label": [LABELS[i % 2] for i in numbers]}
+            file.write_table(pyarrow.table(columns, schema=schema))
+
+
+def measured(folder: Path, rows: int, arguments: argparse.Namespace) -> Figures:
+    """One `nlp-transfer train` on the file in a process of its own: what it held at most, and how long it took."""
+    run = folder / f"run-{rows}"
+    share = arguments.judged / rows
+    command = [
+        sys.executable,
+        "-m",
+        "nlp_transfer.cli",
+        "train",
+        "--task",
+        "classification",
+        "--model",
+        str(folder / "tiny"),
+    ]
+    command += ["--data", str(folder / "rows.parquet"), "--output", str(run), "--train.batch_size", "32"]
+    command += ["--train.max_steps", str(arguments.max_steps)]
+    command += ["--data.validation_fraction", f"{share}", "--data.test_fraction", f"{share}"]
+    # files that only a process needs lie beside the data, not where memory may be a disk
+    scenery = {
+        **os.environ,
+        "TMPDIR": str(folder),
+        "NLP_TRANSFER_CACHE": str(folder / "store") if arguments.store else "off",
+    }
+    started = time.perf_counter()
+    with (folder / "said.txt").open("w+", encoding="utf-8") as said:
+        process = subprocess.Popen(command, env=scenery, stdout=said, stderr=said)
+        anonymous = max(held(process.pid), default=None)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        if os.waitstatus_to_exitcode(status):
+            said.seek(0)
+            stop(f"{' '.join(command)} failed:\n{said.read()}")
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    return {
+        "peak_rss_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "peak_anonymous_bytes": anonymous,
+        "seconds": seconds,
+        "train_seconds": report["time"]["train_seconds"],
+        "evaluate_seconds": report["time"]["evaluate_seconds"],
+        "rows_by_split": report["data"]["rows"],
+    }
+
+
+def held(process: int) -> Iterator[int]:
+    """The bytes a process holds that are no pages of files, look after look until it ends; nothing where Linux does not say."""
+    status = Path(f"/proc/{process}/status")
+    while status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+        if "RssAnon" not in lines:  # it has ended, and waits for us to look
+            return
+        yield 1024 * int(lines["RssAnon"].split()[0])
+        time.sleep(0.05)
+
+
+def show(figures: list[Figures]) -> None:
+    """The figures as a table; the last column is what each row adds to the smallest file's peak."""
+    table = Table("rows", "file MiB", "peak MiB", "of it no file's MiB", "seconds", "bytes a row")
+    least = figures[0]
+    for each in figures:
+        more = each["rows"] - least["rows"]
+        grown = f"{(each['peak_rss_bytes'] - least['peak_rss_bytes']) / more:.0f}" if more else ""
+        anonymous = each["peak_anonymous_bytes"]
+        table.add_row(
+            f"{each['rows']:,}",
+            f"{each['file_bytes'] / 2**20:,.0f}",
+            f"{each['peak_rss_bytes'] / 2**20:,.0f}",
+            "" if anonymous is None else f"{anonymous / 2**20:,.0f}",
+            f"{each['seconds']:,.0f}",
+            grown,
+        )
+    wide_console().print(table)
+
+
+if __name__ == "__main__":
+    main()
