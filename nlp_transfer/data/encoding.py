@@ -97,7 +97,7 @@ def made(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Datas
 
 def tokens_in(*columns: Dataset) -> np.ndarray:
     """Every token id that stands in encoded rows of some splits (ids,)."""
-    batches = (batch["input_ids"] for each in columns for batch in each.with_format("arrow").iter(BATCH))
+    batches = (window.column(0) for each in columns for _, window in windows(each, ["input_ids"], BATCH))
     found = [pyarrow.compute.unique(pyarrow.compute.list_flatten(ids)).to_numpy() for ids in batches]
     return np.unique(np.concatenate(found))
 

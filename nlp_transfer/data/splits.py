@@ -19,7 +19,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single, tables
 from nlp_transfer.errors import RequestError, RowError
 from nlp_transfer.quiet import quiet
-from nlp_transfer.rows import column, windows
+from nlp_transfer.rows import column, selected, windows
 from nlp_transfer.tasks import Task
 
 NAMES = ("train", "validation", "test")
@@ -186,7 +186,7 @@ def _cut(split: Split, task: Task, fraction: float, seed: int, exact: int | None
             "Bring more rows, or splits of your own (--data.validation, --data.test)."
         )
     rest = np.delete(np.arange(len(split)), taken)
-    return tuple(Split(split.rows.select(rows), split.origin, split.unit) for rows in (rest, taken))  # type: ignore[return-value]
+    return tuple(Split(selected(split.rows, rows), split.origin, split.unit) for rows in (rest, taken))  # type: ignore[return-value]
 
 
 def _draw(strata: Sequence[Hashable], count: int, seed: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from nlp_transfer.data.sources import single
 from nlp_transfer.data.splits import load
 from nlp_transfer.errors import RequestError, Stopped
 from nlp_transfer.evaluation import answers
-from nlp_transfer.rows import Writer, column, windows
+from nlp_transfer.rows import Writer, column, selected, windows
 from nlp_transfer.runs import Run, load_run
 from nlp_transfer.tasks import Task, find, names
 from nlp_transfer.training.batch import Batch
@@ -325,3 +325,16 @@ def test_memory_hardly_grows_with_the_rows_of_a_training(tmp_path: Path) -> None
     grown = many["peak_rss_bytes"] - few["peak_rss_bytes"]
     # and what a measurement of a process varies by
     assert grown < 100 * (sizes[1] - sizes[0]) + 2**24
+
+
+def test_rows_that_are_selected_are_those_that_datasets_selects() -> None:
+    whole = Dataset.from_dict({"text": [f"row {i}" for i in range(50)], "label": list(range(50))})
+    first, second = np.array([3, 9, 4, 4, 49, 0]), np.array([5, 0, 2])
+    once, twice = selected(whole, first), selected(selected(whole, first), second)
+    assert once[:] == whole.select(first)[:]
+    assert twice[:] == whole.select(first).select(second)[:]
+    assert twice.with_format("arrow")[:].equals(whole.select(first).select(second).with_format("arrow")[:])
+    assert [each for _, window in windows(twice, ["label"], 2) for each in window.column(0).to_pylist()] == [0, 3, 4]
+    assert len({whole._fingerprint, once._fingerprint, twice._fingerprint}) == 3
+    assert selected(whole, first)._fingerprint == once._fingerprint
+    assert once.map(lambda row: {"label": row["label"] + 1})["label"][:] == [4, 10, 5, 5, 50, 1]
