@@ -37,8 +37,8 @@ BATCH = 1000
 
 ENCODED = "rows.arrow"
 
-BATCH = 10_000
-"""Encoded rows that are looked through at once."""
+LOOKED_THROUGH = 10_000
+"""Encoded rows whose token ids are gathered at once."""
 
 _remembered: dict[str, Dataset] = {}
 
@@ -97,7 +97,7 @@ def made(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Datas
 
 def tokens_in(*columns: Dataset) -> np.ndarray:
     """Every token id that stands in encoded rows of some splits (ids,)."""
-    batches = (window.column(0) for each in columns for _, window in windows(each, ["input_ids"], BATCH))
+    batches = (window.column(0) for each in columns for _, window in windows(each, ["input_ids"], LOOKED_THROUGH))
     found = [pyarrow.compute.unique(pyarrow.compute.list_flatten(ids)).to_numpy() for ids in batches]
     return np.unique(np.concatenate(found))
 
