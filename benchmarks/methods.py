@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,8 @@ TRIAL_ROWS = 1000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--cases", help=f"of {','.join(CASES)}; unset: all")
+    parser.add_argument("--methods", help="these alone for now; a later call with others, or without this, adds them")
+    parser.add_argument("--seeds", help="these alone for now, in the same way; unset: those of each case")
     parser.add_argument("--workers", type=int, default=1, help="runs at once; they share the cores")
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/methods"), help="where the comparisons lie; goes on there"
@@ -86,11 +88,16 @@ def main() -> None:
     if unknown := [name for name in names if name not in CASES]:
         stop(f"there is no case {unknown[0]}: expected some of {', '.join(CASES)}.")
     for name in names:
-        case, folder = CASES[name], arguments.folder / name
+        folder = arguments.folder / name
+        case = replace(
+            CASES[name],
+            methods=arguments.methods or CASES[name].methods,
+            seeds=arguments.seeds or CASES[name].seeds,
+        )
         data = data_folder(arguments.data_root, case.data)
         rows = cut(data, case.rows, arguments.folder / "rows" / name)
         compared(case, rows, folder, arguments.workers)
-        show(case, keep(name, folder))
+        show(case, keep(name, case, folder))
 
 
 def cut(data: Path, rows: Mapping[str, int], folder: Path) -> Path:
@@ -130,7 +137,7 @@ def compared(case: Case, data: Path, folder: Path, workers: int) -> None:
         stop(f"compare ended with status {done.returncode}; the same command goes on.", done.returncode)
 
 
-def keep(name: str, folder: Path) -> dict[str, Any]:
+def keep(name: str, case: Case, folder: Path) -> dict[str, Any]:
     """Keep of a comparison's folder the protocol, the lines and the analysis; no texts, no paths, and no weights."""
     analysis = read_json(folder / "analysis.json")
     # what its best run was sure of and wrong has texts of the data
@@ -140,13 +147,13 @@ def keep(name: str, folder: Path) -> dict[str, Any]:
         protocol["recipe"]["data"][place] = None
     lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
     kept = {
-        "case": asdict(CASES[name]),
+        "case": asdict(case),
         "protocol": protocol,
         "analysis": analysis,
         "lines": [json.loads(line) for line in lines],
         "environment": environment.describe(),
     }
-    text = json.dumps(kept, indent=1, ensure_ascii=False).replace(model_path(CASES[name].model), CASES[name].model)
+    text = json.dumps(kept, indent=1, ensure_ascii=False).replace(model_path(case.model), case.model)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     return json.loads(text)
