@@ -19,8 +19,9 @@ from nlp_transfer import environment, remote_code, report
 from nlp_transfer.backbone import Backbone, LoadedModel
 from nlp_transfer.configurations import Pin
 from nlp_transfer.data.activations import Once, unchanging
-from nlp_transfer.data.batches import Features, LengthBuckets, learned, padding, planned
+from nlp_transfer.data.batches import LengthBuckets, padding, planned
 from nlp_transfer.data.encoding import tokens_in
+from nlp_transfer.data.features import Features, learned
 from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.data.store import Store

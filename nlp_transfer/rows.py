@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import mmap
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow
-import xxhash
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
 ROWS = 4096
 """Rows of a window."""
+
+SPAN = 2**16
+"""Cells of one column, or numbers, that are handled at once."""
 
 AGAIN = 10_000
 """Different texts of a column that are held once, however often they come: labels, above all."""
@@ -44,34 +47,36 @@ def _taken(rows: Dataset, indices: np.ndarray, names: Sequence[str]) -> pyarrow.
 
 
 def column(rows: Mapping[str, Sequence[Any]] | Dataset, name: str) -> list[Any]:
-    """All cells of a column. A Dataset hands them out one by one where its column is iterated, a hundred times slower."""
+    """All cells of a column, as a list."""
+    return list(cells(rows, name))
+
+
+def cells(rows: Mapping[str, Sequence[Any]] | Dataset, name: str) -> Iterator[Any]:
+    """The cells of a column one by one. A Dataset whose column is iterated hands them out a hundred times slower."""
     if not isinstance(rows, Dataset):
-        return list(rows[name][:])
-    cells: list[Any] = []
+        yield from rows[name][:]
+        return
     seen: dict[str, str] = {}
-    for _, window in windows(rows, [name], 16 * ROWS):
+    for _, window in windows(rows, [name], SPAN):
         found = window.column(0).to_pylist()
         if pyarrow.types.is_string(window.schema.types[0]):
             found = [seen.get(cell, cell) if len(seen) >= AGAIN else seen.setdefault(cell, cell) for cell in found]
-        cells += found
-    return cells
-
-
-def selected(rows: Dataset, indices: np.ndarray) -> Dataset:
-    """Rows by their numbers (rows,). `select` of datasets makes an object of Python of every number, 40 bytes each."""
-    chosen = pyarrow.array(indices.astype(np.uint64))
-    name = f"{rows._fingerprint[:32]}-{xxhash.xxh3_64_hexdigest(indices.astype(np.int64).tobytes())}"
-    if rows._indices is not None:
-        chosen = rows._indices.column(0).take(chosen)
-    return Dataset(
-        rows.data, rows.info, rows.split, InMemoryTable.from_arrays([chosen], names=["indices"]), fingerprint=name
-    )
+        yield from found
 
 
 def replaced(rows: Dataset, name: str, cells: Any) -> Dataset:
     """Rows with other cells in one of their columns."""
     # a name of its own: by default datasets makes one of a hash of all cells
     return rows.remove_columns(name).add_column(name, cells, new_fingerprint=f"{rows._fingerprint[:32]}-{name[:24]}")
+
+
+def with_texts(rows: Dataset, name: str, texts: Callable[[Dataset], Iterator[str | None]]) -> Dataset:
+    """Rows with texts in one of their columns: themselves, where these stand there already."""
+    if all(text == cell for text, cell in zip(texts(rows), cells(rows, name), strict=True)):
+        return rows
+    coming = texts(rows)
+    parts = (pyarrow.array(islice(coming, SPAN), pyarrow.string()) for _ in range(0, len(rows), SPAN))
+    return replaced(rows, name, pyarrow.chunked_array(parts, pyarrow.string()))
 
 
 def mapped(file: BinaryIO) -> Dataset:
@@ -88,15 +93,22 @@ def mapped(file: BinaryIO) -> Dataset:
     return Dataset(InMemoryTable(table), fingerprint=f"mapped-{id(pages):x}")
 
 
+def mapped_numbers(file: BinaryIO, kind: Any) -> np.ndarray:
+    """The numbers of a file, to be read and written in their place; the file may be closed, and its name may go."""
+    pages = mmap.mmap(file.fileno(), 0)
+    _maps.add(pages)
+    return np.frombuffer(pages, kind)
+
+
 def touched(rows: int) -> None:
-    """So many rows of mapped files may have been read; now and then their pages are given back."""
+    """So many rows of mapped files may have been read or written; now and then their pages are given back."""
     global _touched
     _touched += rows
     if _touched >= ROWS:
         _touched = 0
         if hasattr(mmap, "MADV_DONTNEED"):
             for pages in _maps:
-                pages.madvise(mmap.MADV_DONTNEED)
+                pages.madvise(mmap.MADV_DONTNEED)  # what was written stands in the file
 
 
 class Writer:

@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import artefacts, tasks
 from nlp_transfer.configurations import Pin, read_json
-from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.findings import plural
 from nlp_transfer.data.splits import load_one
 from nlp_transfer.environment import processes

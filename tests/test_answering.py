@@ -13,7 +13,7 @@ from peft import PeftModel
 
 from nlp_transfer import RequestError, artefacts, cli, fine_tune, load_run, predict_file, samples
 from nlp_transfer.data import activations
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.evaluation.outputs import outputs_of
 
 DATA = str(samples.path("sentiment"))

@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from nlp_transfer import methods, samples, tasks
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.evaluation.outputs import outputs_of

@@ -17,7 +17,7 @@ from datasets import Dataset
 
 from nlp_transfer import Run, cli, environment, fine_tune, load_run, samples, tasks
 from nlp_transfer.data import files
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.files import read
 from nlp_transfer.evaluation.errors import CHARACTERS, by_length
 from nlp_transfer.evaluation.outputs import outputs_of

@@ -22,7 +22,8 @@ from transformers import set_seed
 from nlp_transfer import fine_tune, load_run, long_texts, texts
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.activations import Once
-from nlp_transfer.data.batches import Features, LengthBuckets, WholeRows, learned
+from nlp_transfer.data.batches import LengthBuckets
+from nlp_transfer.data.features import Features, WholeRows, learned
 from nlp_transfer.errors import RequestError
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.exporting.plain import merged

@@ -18,7 +18,7 @@ from transformers import set_seed
 
 from nlp_transfer import artefacts, methods, samples, tasks
 from nlp_transfer.backbone import Backbone, LoadedModel, ModelSettings
-from nlp_transfer.data.batches import Features, WholeRows, learned
+from nlp_transfer.data.features import Features, WholeRows, learned
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.errors import RequestError

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from nlp_transfer import RequestError, Run, cli, fine_tune, samples
 from nlp_transfer.data.activations import StoredFeatures
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.errors import Stopped, TrainingError
 from nlp_transfer.training.checkpoints import whole
 from tests.conftest import shared

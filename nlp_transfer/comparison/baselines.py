@@ -23,8 +23,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from nlp_transfer.backbone import Backbone
 from nlp_transfer.configurations import Pin
-from nlp_transfer.data.batches import Features, by_length
+from nlp_transfer.data.batches import by_length
 from nlp_transfer.data.checks import Split
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.splits import load
 from nlp_transfer.environment import processes
 from nlp_transfer.models.pooled import pool

@@ -20,7 +20,7 @@ from nlp_transfer import samples, tasks
 from nlp_transfer.architectures import body
 from nlp_transfer.backbone import Backbone, is_decoder, output_layer
 from nlp_transfer.comparison.baselines import BATCH, vectors
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import load
 from nlp_transfer.environment import processes

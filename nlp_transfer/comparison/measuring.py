@@ -15,7 +15,8 @@ import torch
 from peft import PeftModel
 from safetensors import safe_open
 
-from nlp_transfer.data.batches import Features, by_length
+from nlp_transfer.data.batches import by_length
+from nlp_transfer.data.features import Features
 from nlp_transfer.environment import processes
 from nlp_transfer.errors import RequestError
 from nlp_transfer.recipe import Recipe

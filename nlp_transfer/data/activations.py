@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from nlp_transfer.architectures import blocks, body, embeddings
 from nlp_transfer.data import identity, provenance
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.store import Making, NoRoom, Store
 from nlp_transfer.data.vectors import HALF, LARGE, VALUES, Vectors, as_bits, read
 from nlp_transfer.environment import processes

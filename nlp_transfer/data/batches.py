@@ -1,28 +1,17 @@
-"""Batches: which rows go together, and their features."""
+"""Batches: which features go together, and in which step of training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from types import SimpleNamespace
-from typing import Any
+from typing import overload
 
 import numpy as np
-import pyarrow
-import pyarrow.compute
-import torch
-from datasets import Dataset
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from nlp_transfer.data.encoding import anew, encoded
-from nlp_transfer.data.store import Store
-from nlp_transfer.long_texts import pooled
-from nlp_transfer.rows import ROWS, touched, windows
-from nlp_transfer.tasks import Task, column
-from nlp_transfer.training.batch import Batch
+from nlp_transfer.data.features import Features, WholeRows
+from nlp_transfer.data.scratch import filled
+from nlp_transfer.rows import touched
 from nlp_transfer.training.settings import TrainSettings
 
 POOL = 50
@@ -30,125 +19,36 @@ POOL = 50
 
 
 @dataclass(frozen=True)
-class Features:
-    """The encoded rows of a split, ready to be fetched as batches."""
+class Steps(Sequence[list[np.ndarray]]):
+    """The steps of an epoch, each put together when it is asked for."""
 
-    task: Task
-    tokenizer: PreTrainedTokenizerBase
-    columns: Dataset
-
-    @classmethod
-    def of(
-        cls,
-        rows: Dataset,
-        task: Task,
-        tokenizer: PreTrainedTokenizerBase,
-        store: Store | None = None,
-        again: bool = True,
-    ) -> Features:
-        """Encode rows by the tokenizer's batch API, unless equal rows have been encoded equally before.
-
-        Args:
-            rows: checked, with or without answers.
-            task: that encodes them.
-            tokenizer: with the limit in force.
-            store: where they are kept for later runs, and looked for; None: nowhere but in this process, for a while.
-            again: whether these rows may be asked for again; those of a stream are not, and memory stays flat.
-        """
-        found = encoded(rows, task, tokenizer, store) if again else anew(rows, task, tokenizer)
-        return cls(task, tokenizer, found)
-
-    def fetch(self, indices: np.ndarray) -> Batch:
-        """One padded batch."""
-        features = self.columns[indices]
-        touched(64 * len(indices))  # with each row come the pages of the file around it
-        return self.task.collate(features, self.tokenizer)
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each feature (features,)."""
-        ids = (window.column(0) for _, window in windows(self.columns, ["input_ids"], POOL * ROWS))
-        counts = [pyarrow.compute.list_value_length(each).to_numpy() for each in ids]
-        return np.concatenate(counts or [[]]).astype(np.int64)
-
-    @property
-    def longest(self) -> np.ndarray:
-        """Tokens of the longest feature learned from together: of each itself (features,)."""
-        return self.lengths
-
-    @cached_property
-    def rows(self) -> np.ndarray:
-        """The index of each feature's row (features,)."""
-        several = "row" in self.columns.column_names
-        return np.array(column(self.columns, "row")) if several else np.arange(len(self))
-
-    @property
-    def counts(self) -> np.ndarray | None:
-        """How many features are learned from together: None, each by itself."""
-        return None
-
-    def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
-        """The task's."""
-        return self.task.loss(outputs, batch)
+    rows: np.ndarray
+    """The features or rows of all pieces (rows,)."""
+    starts: np.ndarray
+    """Where each piece begins, and where the last one ends (pieces + 1,)."""
+    order: np.ndarray
+    """Of the pieces (pieces,)."""
+    pieces: int
+    """So many are a step."""
+    dealt: Callable[[np.ndarray], list[np.ndarray]] = lambda piece: [piece]
+    """The batches of a piece."""
 
     def __len__(self) -> int:
-        return len(self.columns)
+        return math.ceil(len(self.order) / self.pieces)
 
-
-@dataclass(frozen=True)
-class WholeRows:
-    """Rows to learn from whose features are answered together: a batch holds all features of each of its rows."""
-
-    features: Features
-
-    def fetch(self, indices: np.ndarray) -> Batch:
-        """One padded batch of rows: the features of each one behind the other, targets by row."""
-        counts = self.counts[indices]
-        members = np.concatenate([np.arange(self._starts[i], self._starts[i + 1]) for i in indices])
-        batch = self.features.fetch(members)
-        first = torch.from_numpy(np.cumsum(counts) - counts)
-        return Batch(batch.inputs, {name: each[first] for name, each in batch.targets.items()}, counts.tolist())
-
-    def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
-        """The task's, of outputs pooled by row."""
-        task = self.features.task
-        assert task.windows_pooled is not None
-        assert batch.counts is not None
-        logits = pooled(outputs.logits.float(), batch.counts, task.windows_pooled)
-        return task.loss(SimpleNamespace(logits=logits), batch)
-
-    @cached_property
-    def _starts(self) -> np.ndarray:
-        """Where the features of each row begin, and where the last one's end (rows + 1,)."""
-        return np.searchsorted(self.features.rows, np.arange(self.features.rows[-1] + 2))
-
-    @cached_property
-    def counts(self) -> np.ndarray:
-        """How many features each row has (rows,)."""
-        return np.diff(self._starts)
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """Tokens of all features of each row (rows,)."""
-        return np.add.reduceat(self.features.lengths, self._starts[:-1])
-
-    @cached_property
-    def longest(self) -> np.ndarray:
-        """Tokens of the longest feature of each row (rows,)."""
-        return np.maximum.reduceat(self.features.lengths, self._starts[:-1])
-
-    @property
-    def rows(self) -> np.ndarray:
-        """The rows themselves (rows,)."""
-        return np.arange(len(self))
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-
-def learned(features: Features) -> Features | WholeRows:
-    """What training draws from features: each by itself, or rows, where a row's features are answered together."""
-    return features if features.task.windows_pooled is None else WholeRows(features)
+    @overload
+    def __getitem__(self, step: int) -> list[np.ndarray]: ...
+    @overload
+    def __getitem__(self, step: slice) -> list[list[np.ndarray]]: ...
+    def __getitem__(self, step: int | slice) -> list[np.ndarray] | list[list[np.ndarray]]:
+        if isinstance(step, slice):
+            return [self[each] for each in range(len(self))[step]]
+        first = range(len(self))[step] * self.pieces
+        return [
+            batch
+            for piece in self.order[first : first + self.pieces]
+            for batch in self.dealt(self.rows[self.starts[piece] : self.starts[piece + 1]])
+        ]
 
 
 @dataclass(frozen=True)
@@ -182,14 +82,13 @@ class LengthBuckets:
         """Steps in so many epochs."""
         return math.ceil(epochs * self.steps_per_epoch)
 
-    def epoch(self, number: int) -> list[list[np.ndarray]]:
+    def epoch(self, number: int) -> Steps:
         """All steps of an epoch: each a list of batches, each an array of feature indices."""
         generator = np.random.default_rng([self.seed, number])
         rows_per_step = self.batch_size * self.accumulate
-        steps = []
-        for drawn in _pools(self.lengths, rows_per_step, self.steps_per_epoch, generator):
-            steps += [drawn[i : i + rows_per_step] for i in range(0, len(drawn), rows_per_step)]
-        return [self._dealt(steps[i]) for i in generator.permutation(len(steps))]
+        rows, _ = _pooled(self.lengths, rows_per_step, self.steps_per_epoch, generator)
+        starts = np.append(np.arange(0, len(rows), rows_per_step), len(rows))
+        return Steps(rows, starts, generator.permutation(len(starts) - 1), 1, self._dealt)
 
     def heaviest(self, batch_size: int) -> np.ndarray:
         """Of batches of so many rows the one that takes most memory: that of the longest."""
@@ -238,19 +137,17 @@ class TokenBuckets:
         steps = sum(len(self.epoch(number)) for number in range(int(whole)))
         return steps + (math.ceil(rest * len(self.epoch(int(whole)))) if rest else 0)
 
-    def epoch(self, number: int) -> list[list[np.ndarray]]:
+    def epoch(self, number: int) -> Steps:
         """All steps of an epoch: each a list of batches, each an array of feature indices."""
         generator = np.random.default_rng([self.seed, number])
-        fewest = math.ceil((self.counts * self.longest).sum() / self.tokens)
+        fewest = math.ceil(int(self.counts @ self.longest) / self.tokens)
         typical = math.ceil(len(self.lengths) / fewest)
-        batches = [
-            batch
-            for drawn in _pools(self.lengths, typical, fewest, generator)
-            for batch in np.split(drawn, self._cuts(drawn))
-        ]
-        order = generator.permutation(len(batches))
-        starts = range(0, len(order), self.accumulate)
-        return [[batches[i] for i in order[start : start + self.accumulate]] for start in starts]
+        rows, pool = _pooled(self.lengths, typical, fewest, generator)
+        starts: list[int] = []
+        for start in range(0, len(rows), pool):
+            starts += [start, *(start + cut for cut in self._cuts(rows[start : start + pool]))]
+        order = generator.permutation(len(starts))
+        return Steps(rows, np.array([*starts, len(rows)]), order, self.accumulate)
 
     def _cuts(self, rows: np.ndarray) -> list[int]:
         """Where batches begin among sorted rows, the first one's aside."""
@@ -272,26 +169,33 @@ def planned(drawn: Features | WholeRows, settings: TrainSettings, seed: int) -> 
     if settings.batch_tokens is None:
         accumulate = settings.rows_per_step // settings.rows_at_once
         return LengthBuckets(drawn.lengths, settings.rows_at_once, accumulate, seed, drawn.counts)
-    counts = np.ones_like(drawn.lengths) if drawn.counts is None else drawn.counts
+    counts = np.broadcast_to(np.int64(1), len(drawn)) if drawn.counts is None else drawn.counts
     return TokenBuckets(drawn.lengths, settings.batch_tokens, settings.accumulate, seed, counts, drawn.longest)
 
 
 def padding(plan: LengthBuckets | TokenBuckets, drawn: Features | WholeRows) -> float:
     """The share of the first epoch's tokens, as the model reads them, that is padding."""
-    batches = [batch for step in plan.epoch(0) for batch in step]
-    features = [len(batch) if drawn.counts is None else int(drawn.counts[batch].sum()) for batch in batches]
-    read = sum(count * int(drawn.longest[batch].max()) for count, batch in zip(features, batches, strict=True))
+    read = 0
+    for step in plan.epoch(0):
+        for batch in step:
+            features = len(batch) if drawn.counts is None else int(drawn.counts[batch].sum())
+            read += features * int(drawn.longest[batch].max())
     return 1 - int(drawn.lengths.sum()) / read
 
 
-def _pools(lengths: np.ndarray, rows_per_step: int, steps: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """All rows in random pools, each sorted by length."""
-    order = generator.permutation(len(lengths))
+def _pooled(
+    lengths: np.ndarray, rows_per_step: int, steps: int, generator: np.random.Generator
+) -> tuple[np.ndarray, int]:
+    """All rows in random pools, one after the other, each sorted by length; and how many rows a pool has."""
+    rows = filled(range(len(lengths)), len(lengths), np.int64)
+    generator.shuffle(rows)
     # few rows still deserve two pools, or the longest would always meet the longest
     pool = rows_per_step * max(1, min(POOL, steps // 2))
-    for start in range(0, len(order), pool):
-        drawn = order[start : start + pool]
-        yield drawn[np.argsort(-lengths[drawn], kind="stable")]
+    for start in range(0, len(rows), pool):
+        drawn = rows[start : start + pool]
+        drawn[:] = drawn[np.argsort(-lengths[drawn], kind="stable")]
+        touched(len(drawn))
+    return rows, pool
 
 
 def by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

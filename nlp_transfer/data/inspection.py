@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.findings import Finding, Place, plural, share, some
+from nlp_transfer.data.repeats import Looked, Repeats, Some
+from nlp_transfer.data.scratch import numbers
 from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.rows import windows
 from nlp_transfer.tasks import Task, column
@@ -32,12 +34,11 @@ def inspected(task: Task, splits: Mapping[str, Split]) -> list[Finding]:
     Rows are compared by what the model reads, all columns that are no answer: equal when they differ at most in case and
     white space.
     """
-    read = {name: _looked_at(split, task) for name, split in splits.items()}
+    short = {name: Some() for name in splits}
+    read = {name: _looked_at(split, task, short[name]) for name, split in splits.items()}
     return [
-        *_copies(splits, read),
-        *_seen_in_training(splits, read),
-        *_conflicts(splits, read),
-        *_short(splits, read),
+        *_repeats(splits, Repeats.among(read)),
+        *_short(splits, short),
         *(
             Finding(kind, message, len(rows), _places(splits, (("train", row) for row in rows)))
             for kind, message, rows in task.remarks(splits["train"].rows)
@@ -134,31 +135,22 @@ def folded(cell: Any) -> str:
     return " ".join(str(cell).casefold().split())
 
 
-class Looked(NamedTuple):
-    """What the inspection keeps of a split's rows, 16 bytes of each, and the indices of those with a very short text."""
-
-    texts: np.ndarray
-    """Of each row a number that equal folded cells of the columns that a model reads share, and others do not (rows,)."""
-    whole: np.ndarray
-    """The same of these and the answers (rows,)."""
-    short: np.ndarray
-
-
-def _looked_at(split: Split, task: Task) -> Looked:
-    """All rows of a split, window by window."""
+def _looked_at(split: Split, task: Task, short: Some) -> Looked:
+    """All rows of a split, window by window; those with a very short text are added to the short ones."""
     asked, answers = task.asked_columns, task.answer_columns
-    texts, whole = (np.empty(len(split), dtype=np.uint64) for _ in range(2))
-    short: list[int] = []
+    texts, whole = (numbers(len(split), np.uint64) for _ in range(2))
     for start, window in windows(split.rows, [*asked, *answers]):
         cells = {name: window.column(name).to_pylist() for name in (*asked, *answers)}
+        brief = []
         for row, (read, given) in enumerate(zip(_rows(cells, asked), _rows(cells, answers), strict=True), start):
             digest = hashlib.blake2b("\x1f".join(map(folded, read)).encode("utf-8"), digest_size=8)
             texts[row] = int.from_bytes(digest.digest())
             digest.update(f"\x1e{given!r}".encode("utf-8", "backslashreplace"))
             whole[row] = int.from_bytes(digest.digest())
             if any(isinstance(cell, str) and len(cell.strip()) < SHORT for cell in read):
-                short.append(row)
-    return Looked(texts, whole, np.array(short, dtype=int))
+                brief.append(row)
+        short.add(np.array(brief, dtype=int))
+    return Looked(texts, whole)
 
 
 def _rows(cells: Mapping[str, list[Any]], names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
@@ -174,57 +166,39 @@ def _place(splits: Mapping[str, Split], row: Row) -> Place:
     return Place(split.origin, f"{split.unit} {split.rows[row[1]][PLACE]}")
 
 
-def _copies(splits: Mapping[str, Split], read: Mapping[str, Looked]) -> Iterator[Finding]:
-    """Rows that an earlier one of their split equals, answer and all."""
+def _repeats(splits: Mapping[str, Split], found: Repeats) -> Iterator[Finding]:
+    """What is told of rows that read as others do."""
     for name, split in splits.items():
-        again = np.ones(len(split), dtype=bool)
-        again[np.unique(read[name].whole, return_index=True)[1]] = False
-        if count := int(again.sum()):
+        if count := found.copies[name].count:
             message = f"{name}: {plural(count)} of {len(split):,} repeat an earlier one."
-            yield Finding("duplicate_rows", message, count, _places(splits, _of(name, np.flatnonzero(again))))
-
-
-def _seen_in_training(splits: Mapping[str, Split], read: Mapping[str, Looked]) -> Iterator[Finding]:
-    """Rows to choose or judge by that training has too, whatever their answer."""
-    known, first = np.unique(read["train"].texts, return_index=True)
-    for name in [name for name in splits if name != "train"]:
-        near = np.minimum(np.searchsorted(known, read[name].texts), len(known) - 1)
-        seen = np.flatnonzero(known[near] == read[name].texts)
-        if len(seen):
+            yield Finding("duplicate_rows", message, count, _places(splits, _of(name, found.copies[name])))
+    for name, seen in found.seen.items():
+        if seen.count:
             message = (
-                f"{name}: {plural(len(seen))} of {len(splits[name]):,} ({share(len(seen), len(splits[name]))}) also in "
+                f"{name}: {plural(seen.count)} of {len(splits[name]):,} ({share(seen.count, len(splits[name]))}) also in "
                 "training, so its scores flatter. Take them out of one of the two."
             )
             pairs = some(
                 _place(splits, (name, row))._replace(
                     where=f"{_place(splits, (name, row)).where} (as {_place(splits, ('train', twin))})"
                 )
-                for row, twin in zip(seen.tolist(), first[near[seen]].tolist(), strict=True)
+                for row, twin in seen.first
             )
-            yield Finding("seen_in_training", message, len(seen), pairs)
-
-
-def _conflicts(splits: Mapping[str, Split], read: Mapping[str, Looked]) -> Iterator[Finding]:
-    """Rows of any split that read the same and have different answers."""
-    texts = np.concatenate([each.texts for each in read.values()])
-    different = texts[np.unique(np.concatenate([each.whole for each in read.values()]), return_index=True)[1]]
-    found, answers = np.unique(different, return_counts=True)
-    found = found[answers > 1]
-    if len(found):
-        rows = {name: np.flatnonzero(np.isin(each.texts, found)) for name, each in read.items()}
-        count = sum(map(len, rows.values()))
-        message = f"{plural(count)} with {plural(len(found), 'text')} that the data answers in different ways."
-        places = _places(splits, (row for name, each in rows.items() for row in _of(name, each)))
+            yield Finding("seen_in_training", message, seen.count, pairs)
+    if found.texts:
+        count = sum(each.count for each in found.unlike.values())
+        message = f"{plural(count)} with {plural(found.texts, 'text')} that the data answers in different ways."
+        places = _places(splits, (row for name, each in found.unlike.items() for row in _of(name, each)))
         yield Finding("conflicting_answers", message, count, places)
 
 
-def _short(splits: Mapping[str, Split], read: Mapping[str, Looked]) -> Iterator[Finding]:
+def _short(splits: Mapping[str, Split], short: Mapping[str, Some]) -> Iterator[Finding]:
     """Rows with a text of hardly a character."""
     for name, split in splits.items():
-        if count := len(read[name].short):
+        if count := short[name].count:
             message = f"{name}: {plural(count)} of {len(split):,} with a text of fewer than {SHORT} characters."
-            yield Finding("short_texts", message, count, _places(splits, _of(name, read[name].short)))
+            yield Finding("short_texts", message, count, _places(splits, _of(name, short[name])))
 
 
-def _of(name: str, rows: np.ndarray) -> Iterator[Row]:
-    return ((name, int(row)) for row in rows)
+def _of(name: str, rows: Some) -> Iterator[Row]:
+    return ((name, row[0]) for row in rows.first)

@@ -14,7 +14,7 @@ from torch import Tensor
 from nlp_transfer.architectures import blocks, body
 from nlp_transfer.backbone import DROPOUT
 from nlp_transfer.data import identity
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.environment import describe, processes
 from nlp_transfer.standin import HeadAlone
 from nlp_transfer.upper import UpperPart

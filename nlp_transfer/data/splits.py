@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from datasets import Dataset
 
 from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns, has, same_columns
+from nlp_transfer.data.cuts import cut
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.findings import Finding, Place, plural, sentences, some
 from nlp_transfer.data.inspection import inspected
@@ -19,7 +20,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single, tables
 from nlp_transfer.errors import RequestError, RowError
 from nlp_transfer.quiet import quiet
-from nlp_transfer.rows import column, selected, windows
+from nlp_transfer.rows import column, windows
 from nlp_transfer.tasks import Task
 
 NAMES = ("train", "validation", "test")
@@ -84,7 +85,7 @@ def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: 
     for name, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
         if name not in splits and fraction:
             share = fraction * whole / len(splits["train"])
-            splits["train"], splits[name] = _cut(splits["train"], task, share, seed)
+            splits["train"], splits[name] = cut(splits["train"], task, share, seed)
             notes.append(f"{name}: {len(splits[name])} rows cut from {splits['train'].origin} by seed {seed}.")
     if settings.limit is not None and settings.limit < len(splits["train"]):
         # what is cut off goes, so that no label loses its last row here either
@@ -93,7 +94,7 @@ def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: 
             raise RequestError(
                 f"--data.limit is {settings.limit}, fewer rows than classes: training needs a row of each of the {least}."
             )
-        kept, left = _cut(splits["train"], task, surplus / len(splits["train"]), seed, exact=surplus)
+        kept, left = cut(splits["train"], task, surplus / len(splits["train"]), seed, exact=surplus)
         notes.append(f"train: {len(kept)} of {len(kept) + len(left)} rows, drawn by seed {seed}.")
         splits["train"] = kept
     warnings += inspected(task, splits)
@@ -173,52 +174,6 @@ def _fitted(task: Task, split: Split) -> Task:
         raise split.error(error) from error
     except RequestError as error:
         raise RequestError(f"{split.origin}: {error}") from error
-
-
-def _cut(split: Split, task: Task, fraction: float, seed: int, exact: int | None = None) -> tuple[Split, Split]:
-    """A split without a share of its rows, and that share; both keep the shares of the task's strata."""
-    count = exact or max(1, round(fraction * len(split)))
-    blocks = None if exact else task.together(split.rows)
-    taken = _draw(task.strata(split.rows), count, seed) if blocks is None else _draw_blocks(blocks, count, seed)
-    if not len(taken) or len(taken) >= len(split):
-        raise RequestError(
-            f"{split.origin}: {len(split)} rows are too few to cut off a validation and a test split. "
-            "Bring more rows, or splits of your own (--data.validation, --data.test)."
-        )
-    rest = np.delete(np.arange(len(split)), taken)
-    return tuple(Split(selected(split.rows, rows), split.origin, split.unit) for rows in (rest, taken))  # type: ignore[return-value]
-
-
-def _draw(strata: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
-    """Sorted indices of about `count` rows: systematic sampling over rows sorted by stratum, in random order inside.
-
-    Every stratum gives its share to within one row. The first row of each stratum, in that random order, is never
-    taken, so that no label loses its last training row.
-    """
-    generator = np.random.default_rng([seed, len(strata)])
-    members = {strata[rows[0]]: rows for rows in _members(strata)}
-    ordered = np.concatenate([generator.permutation(members[stratum])[1:] for stratum in sorted(members, key=str)])
-    count = min(count, len(ordered))
-    positions = ((np.arange(count) + generator.random()) * len(ordered) / max(count, 1)).astype(int)
-    return np.sort(ordered[positions]).astype(int)
-
-
-def _draw_blocks(blocks: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
-    """Sorted indices of about `count` rows in whole blocks, in random order; the last block is never taken."""
-    held = _members(blocks)
-    taken: list[int] = []
-    for i in np.random.default_rng([seed, len(blocks)]).permutation(len(held))[:-1]:
-        if len(taken) >= count:
-            break
-        taken += held[i].tolist()
-    return np.array(sorted(taken), dtype=int)
-
-
-def _members(values: Sequence[Hashable]) -> list[np.ndarray]:
-    """Of each value, in the order of their first rows, the sorted indices of all rows that have it."""
-    numbers: dict[Hashable, int] = {}
-    codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int32, len(values))
-    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
 
 
 def fingerprint(splits: Sequence[Dataset]) -> str:

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from nlp_transfer.data.activations import TOKENS, by_tokens
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.environment import processes
 from nlp_transfer.long_texts import pooled_by_row
 from nlp_transfer.training.sharding import drop_gathered, is_sharded

@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.exporting.example import described, example
 from nlp_transfer.exporting.folders import refuse_existing, written

@@ -14,7 +14,7 @@ import torch
 
 from nlp_transfer import artefacts
 from nlp_transfer.backbone import ModelSettings
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.errors import RequestError
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.experiment import fine_tune

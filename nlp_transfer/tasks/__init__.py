@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
@@ -169,10 +169,10 @@ class Task(ABC):
         return []
 
     @abstractmethod
-    def strata(self, rows: Dataset) -> Sequence[Hashable]:
+    def strata(self, rows: Dataset) -> Iterable[Hashable]:
         """One value per row; a cut of the rows keeps the shares of these values."""
 
-    def together(self, rows: Dataset) -> Sequence[Hashable] | None:  # noqa: ARG002
+    def together(self, rows: Dataset) -> Iterable[Hashable] | None:  # noqa: ARG002
         """One value per row, such that rows of one value must not stand in two splits; None where all rows are free."""
         return None
 

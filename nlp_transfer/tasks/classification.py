@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
@@ -34,7 +34,7 @@ from nlp_transfer.metrics.expected_calibration_error import expected_calibration
 from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
-from nlp_transfer.rows import replaced
+from nlp_transfer.rows import cells, with_texts
 from nlp_transfer.tasks import Columns, Primary, Remark, Task, column
 from nlp_transfer.temperature import best_temperature, uncalibrated
 from nlp_transfer.training.batch import Batch
@@ -100,11 +100,11 @@ class Classification(LongTexts, Task):
         """Labels as text, each one that training had."""
         if "label" not in rows.column_names:
             return rows
-        labels = _labels(rows)
-        for i, label in enumerate(labels):
-            if label not in self.classes:
+        known = set(self.classes)
+        for i, label in enumerate(_labels(rows)):
+            if label not in known:
                 raise RowError(i, str(self._unknown(label)))
-        return replaced(rows, "label", labels)
+        return with_texts(rows, "label", _labels)
 
     def fault(self, column: str, cell: Any) -> str | None:
         """As every task; and a label is a single one, and one of training."""
@@ -122,7 +122,7 @@ class Classification(LongTexts, Task):
 
     def remarks(self, rows: Dataset) -> list[Remark]:
         """Labels that look the same and are not, and labels that are rare beside the most frequent."""
-        counts = Counter(column(rows, "label"))
+        counts = Counter(cells(rows, "label"))
         alike, remarks = similar_labels(counts), []
         if alike:
             shown = listing(" and ".join(f'"{name}"' for name in names) for names in alike)
@@ -134,9 +134,9 @@ class Classification(LongTexts, Task):
             remarks.append(Remark("imbalance", message, _with(rows, set(rare_labels(self.classes, counts)))))
         return remarks
 
-    def strata(self, rows: Dataset) -> Sequence[Hashable]:
+    def strata(self, rows: Dataset) -> Iterable[Hashable]:
         """The labels: a cut keeps their shares."""
-        return column(rows, "label")
+        return cells(rows, "label")
 
     def head(self) -> tuple[Any, dict[str, Any]]:
         """The architecture's classifier with one output per label, which it knows by name."""
@@ -226,16 +226,15 @@ class Classification(LongTexts, Task):
         }
 
 
-def _labels(rows: Dataset) -> list[str]:
+def _labels(rows: Dataset) -> Iterator[str]:
     """Every row's label as text, each a single one."""
-    labels = column(rows, "label")
-    for i, label in enumerate(labels):
+    text = lru_cache(maxsize=10_000, typed=True)(label_text)  # one object for all rows of a label
+    for i, label in enumerate(cells(rows, "label")):
         if isinstance(label, list):
             raise RowError(i, f"a list of {len(label)} labels where one is expected.")
-    text = lru_cache(maxsize=10_000, typed=True)(label_text)  # one object for all rows of a label
-    return [text(label) for label in labels]
+        yield text(label)
 
 
 def _with(rows: Dataset, names: set[str]) -> list[int]:
     """Indices of the rows with one of these labels."""
-    return [i for i, label in enumerate(column(rows, "label")) if label in names]
+    return [i for i, label in enumerate(cells(rows, "label")) if label in names]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -183,11 +183,11 @@ class Regression(LongTexts, Task):
         )
         return [Remark("far_targets", message, far.tolist())]
 
-    def strata(self, rows: Dataset) -> Sequence[Hashable]:
+    def strata(self, rows: Dataset) -> Iterable[Hashable]:
         """In which fifth of the targets each lies: a cut keeps their spread."""
         targets = np.array(column(rows, "target"))
         edges = np.unique(np.quantile(targets, np.arange(1, BANDS) / BANDS))
-        return np.searchsorted(edges, targets).tolist()
+        return (int(band) for band in np.searchsorted(edges, targets))
 
     def head(self) -> tuple[Any, dict[str, Any]]:
         """The architecture's classifier with one output: the target, standardised."""

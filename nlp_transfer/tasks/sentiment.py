@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,8 +16,7 @@ from nlp_transfer.labels import LABEL_NAMES, label_text
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
 from nlp_transfer.metrics.quadratic_kappa import quadratic_kappa
-from nlp_transfer.rows import replaced
-from nlp_transfer.tasks import column
+from nlp_transfer.rows import cells, with_texts
 from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.texts import TEXT_NAMES
 
@@ -95,7 +94,7 @@ class Sentiment(Classification):
 
     def fit(self, rows: Dataset) -> Self:
         """Find out how the labels are written, and which classes they hold."""
-        spellings = {_folded(label) for label in column(rows, "label")}
+        spellings = {_folded(label) for label in cells(rows, "label")}
         try:
             scale, numbers = self._scale(spellings)
         except RequestError:
@@ -104,7 +103,7 @@ class Sentiment(Classification):
         if self.grades == "five" and scale == "polarity":
             raise RequestError(f"task.grades five needs star ratings; the labels are {listing(sorted(spellings))}.")
         task = replace(self, scale_read=scale, numbers_read=numbers)
-        counts = Counter(grade for i, label in enumerate(column(rows, "label")) if (grade := task._grade(i, label)))
+        counts = Counter(grade for grade in task._graded(rows) if grade)
         order = STAR_CLASSES if task._graded_as_stars else tuple(POLARITY)
         return task._fitted(tuple(name for name in order if counts[name]), counts, rows)
 
@@ -112,13 +111,19 @@ class Sentiment(Classification):
         """Labels as classes; neutral rows left out where two classes are learned and no rule places them."""
         if "label" not in rows.column_names:
             return rows
-        grades = [self._grade(i, label) for i, label in enumerate(column(rows, "label"))]
-        for i, grade in enumerate(grades):
-            if grade and grade not in self.classes:
+        left_out: list[int] = []
+        for i, grade in enumerate(self._graded(rows)):
+            if grade is None:
+                left_out.append(i)
+            elif grade not in self.classes:
                 raise RowError(i, str(self._unknown(rows["label"][i])))
-        rows = replaced(rows, "label", grades)
+        rows = with_texts(rows, "label", self._graded)
         # rows are selected last: a column is put beside those of a selection by copying all of them
-        return rows if all(grades) else rows.select(np.flatnonzero(np.array(grades, dtype=object)))
+        return rows.select(np.delete(np.arange(len(rows)), left_out)) if left_out else rows
+
+    def _graded(self, rows: Dataset) -> Iterator[str | None]:
+        """The class of every row; None for one that is neutral and has no place."""
+        return (self._grade(i, label) for i, label in enumerate(cells(rows, "label")))
 
     def _unknown(self, label: Any) -> str | None:
         """What is wrong with a label that means nothing, or no class of training."""
@@ -192,7 +197,7 @@ class Sentiment(Classification):
 
     def _point_at_the_odd_one(self, rows: Dataset) -> None:
         """Where most labels are words of polarity and few are not, the first of the few is what is wrong."""
-        odd = [i for i, label in enumerate(column(rows, "label")) if _folded(label) not in _POLARITY_OF]
+        odd = [i for i, label in enumerate(cells(rows, "label")) if _folded(label) not in _POLARITY_OF]
         if len(odd) < len(rows) / 2:
             hint = did_you_mean(str(rows["label"][odd[0]]), POLARITY)
             raise RowError(odd[0], f'the label "{rows["label"][odd[0]]}" is no polarity. {hint}')

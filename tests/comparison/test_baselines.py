@@ -55,7 +55,7 @@ def test_tfidf_is_that_of_scikit_learn_with_the_strength_that_validation_likes(t
 
 def test_frozen_features_are_the_mean_of_the_last_vectors(tiny_bert: Path) -> None:
     from nlp_transfer.backbone import Backbone
-    from nlp_transfer.data.batches import Features
+    from nlp_transfer.data.features import Features
     from nlp_transfer.data.splits import load
 
     made = recipe("classification", tiny_bert)

@@ -14,7 +14,8 @@ from nlp_transfer import samples
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data import activations
 from nlp_transfer.data.activations import Once, StoredFeatures, by_tokens
-from nlp_transfer.data.batches import Features, LengthBuckets
+from nlp_transfer.data.batches import LengthBuckets
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import load
 from nlp_transfer.evaluation.outputs import outputs_of

@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from nlp_transfer import tasks
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data import encoding
-from nlp_transfer.data.batches import POOL, Features, LengthBuckets, TokenBuckets, by_length, padding, planned
+from nlp_transfer.data.batches import POOL, LengthBuckets, TokenBuckets, by_length, padding, planned
+from nlp_transfer.data.features import Features
 from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.training.settings import TrainSettings
 from tests.conftest import shared

@@ -10,8 +10,8 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from nlp_transfer import report
-from nlp_transfer.data.batches import Features
 from nlp_transfer.data.checks import PLACE, Split
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.findings import Finding, Place, share
 from nlp_transfer.data.inspection import cut_texts, folded, inspected
 from nlp_transfer.data.settings import DataSettings

@@ -18,14 +18,15 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from nlp_transfer import fine_tune, rows
 from nlp_transfer.backbone import Backbone, ModelSettings
-from nlp_transfer.data import columns, encoding, parquet
+from nlp_transfer.data import columns, encoding, parquet, repeats, scratch
+from nlp_transfer.data.cuts import selected
 from nlp_transfer.data.files import read
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single
 from nlp_transfer.data.splits import load
 from nlp_transfer.errors import RequestError, Stopped
 from nlp_transfer.evaluation import answers
-from nlp_transfer.rows import Writer, column, selected, windows
+from nlp_transfer.rows import Writer, column, windows
 from nlp_transfer.runs import Run, load_run
 from nlp_transfer.tasks import Task, find, names
 from nlp_transfer.training.batch import Batch
@@ -41,6 +42,8 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "WINDOW", 16)
     monkeypatch.setattr(rows, "ROWS", 16)
     monkeypatch.setattr(encoding, "LARGE", 0)
+    monkeypatch.setattr(scratch, "MANY", 1)
+    monkeypatch.setattr(repeats, "PART", 16)
     monkeypatch.setattr(answers, "MANY", 0)
     monkeypatch.setattr(answers, "WINDOW", 16)
 
@@ -268,7 +271,7 @@ def test_a_training_on_a_large_file_is_that_on_a_small_one(
 def test_a_resumed_training_fetches_no_batch_again(
     tmp_path: Path, tiny_bert: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nlp_transfer.data.batches import Features
+    from nlp_transfer.data.features import Features
     from nlp_transfer.training.fit import Fit
 
     monkeypatch.setenv("NLP_TRANSFER_CACHE", str(tmp_path / "store"))

@@ -18,7 +18,7 @@ from nlp_transfer import fine_tune, methods, rows, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data import activations, encoding, identity, store, vectors
 from nlp_transfer.data.activations import Once, StoredFeatures
-from nlp_transfer.data.batches import Features
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import load
 from nlp_transfer.data.store import FOLDER, Store

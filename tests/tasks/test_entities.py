@@ -19,7 +19,7 @@ from transformers import AutoModelForTokenClassification, pipeline
 
 from nlp_transfer import cli, fine_tune, load_run, samples
 from nlp_transfer import metrics as every_metric
-from nlp_transfer.data.batches import Features as Encoded
+from nlp_transfer.data.features import Features as Encoded
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.errors import RequestError

@@ -16,7 +16,8 @@ from transformers import AutoModelForQuestionAnswering, set_seed
 from nlp_transfer import cli, fine_tune, load_run, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.activations import Once, StoredFeatures
-from nlp_transfer.data.batches import Features, LengthBuckets
+from nlp_transfer.data.batches import LengthBuckets
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.inspection import cut_texts
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import Data, load

@@ -14,7 +14,8 @@ import torch
 from transformers import BertModel
 
 from nlp_transfer import RequestError, fine_tune, samples
-from nlp_transfer.data.batches import Features, LengthBuckets
+from nlp_transfer.data.batches import LengthBuckets
+from nlp_transfer.data.features import Features
 from nlp_transfer.errors import Stopped
 from nlp_transfer.methods.full import Full
 from nlp_transfer.recipe import Recipe

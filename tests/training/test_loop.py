@@ -14,7 +14,8 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from nlp_transfer import samples
 from nlp_transfer.backbone import Backbone, ModelSettings
-from nlp_transfer.data.batches import Features, LengthBuckets
+from nlp_transfer.data.batches import LengthBuckets
+from nlp_transfer.data.features import Features
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import load
 from nlp_transfer.heads import load_with_head

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from nlp_transfer import experiment, fine_tune
-from nlp_transfer.data.batches import Features
 from nlp_transfer.data.encoding import tokens_in
+from nlp_transfer.data.features import Features
 from nlp_transfer.errors import Stopped
 from nlp_transfer.methods.full import Full
 from nlp_transfer.training import token_vectors
