@@ -69,9 +69,6 @@ CASES = {
     ),
 }
 
-TRIAL_ROWS = 1000
-"""Rows on which learning rates are searched."""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -119,7 +116,6 @@ def compared(case: Case, data: Path, folder: Path, workers: int) -> None:
         "model": model_path(case.model),
         "methods": case.methods,
         "seeds": case.seeds,
-        "trial-rows": TRIAL_ROWS,
         "no-forgetting": True,
         "workers": workers,
         "output": folder,

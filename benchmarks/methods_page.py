@@ -70,12 +70,12 @@ def section(name: str, kept: Mapping[str, Any]) -> str:
     analysis = built(Analysis, kept["analysis"])
     scale, train = Scale.of(analysis), kept["protocol"]["recipe"]["train"]
     rows, sizes = analysis.rows, len(analysis.sizes)
-    tried = kept["protocol"]["trial_rows"]
+    fewer = f" on {tried:,} rows at most" if (tried := kept["protocol"]["trial_rows"]) else ""
     metric = analysis.metric.replace("_", " ")
     length = f"{train['max_steps']} steps" if train["max_steps"] else f"{train['epochs']:g} epochs"
     said = (
         f"{rows['train']:,} rows to train, {rows['validation']:,} to choose by, {rows['test']:,} to judge by; "
-        f"{len(analysis.seeds)} seeds; {length}; rates from {analysis.trials} trials on {tried:,} rows at most; {metric}"
+        f"{len(analysis.seeds)} seeds; {length}; rates from {analysis.trials} trials{fewer}; {metric}"
         f"{' in points' if scale.points else ''}."
     )
     drawn = f"![{escaped(CASES[name].title)}](benchmarks/{name}.svg)"

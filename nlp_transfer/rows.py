@@ -19,6 +19,9 @@ ROWS = 4096
 SPAN = 2**16
 """Cells of one column, or numbers, that are handled at once."""
 
+APART = 2**8
+"""Rows of a selection that are fetched at once where they lie far from each other."""
+
 AGAIN = 10_000
 """Different texts of a column that are held once, however often they come: labels, above all."""
 
@@ -43,7 +46,16 @@ def _taken(rows: Dataset, indices: np.ndarray, names: Sequence[str]) -> pyarrow.
     first, last = int(indices.min()), int(indices.max())
     if last - first < 4 * len(indices):  # as a cut leaves them: one copy is faster than one of each row
         return rows.data.fast_slice(first, last - first + 1).select(names).take(pyarrow.array(indices - first))
-    return rows.data.fast_gather(indices).select(names)
+    found = []
+    for start in range(0, len(indices), APART):
+        found.append(rows.data.fast_gather(indices[start : start + APART]).select(names).combine_chunks())
+        touched(ROWS)  # with each row come the pages of the file around it
+    return pyarrow.concat_tables(found)
+
+
+def size(rows: Dataset) -> int:
+    """Bytes of the table beneath, whole; `nbytes` would read a page of every column of every batch."""
+    return rows.data.table.get_total_buffer_size()
 
 
 def column(rows: Mapping[str, Sequence[Any]] | Dataset, name: str) -> list[Any]:

@@ -20,7 +20,7 @@ from nlp_transfer.data.checks import PLACE
 from nlp_transfer.data.scratch import scratch
 from nlp_transfer.data.store import NoRoom, Store
 from nlp_transfer.quiet import quiet
-from nlp_transfer.rows import mapped, windows
+from nlp_transfer.rows import mapped, size, windows
 from nlp_transfer.tasks import Columns, Task
 
 REMEMBERED = 2**28
@@ -48,12 +48,12 @@ def encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store
     key = _key(rows, task, tokenizer)
     found = _remembered.pop(key, None)
     if found is None:
-        large = rows.data.nbytes * len(rows) >= SMALL * max(1, rows.data.num_rows)
+        large = size(rows) * len(rows) >= SMALL * max(1, rows.data.num_rows)
         # only a fast tokenizer can tell what it depends on
         known = large and tokenizer.is_fast and identity.code_of(type(task))
         found = _from_store(store, key, rows, task, tokenizer) if store and known else made(rows, task, tokenizer)
     _remembered[key] = found
-    while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
+    while sum(size(each) for each in _remembered.values()) > REMEMBERED:
         del _remembered[next(iter(_remembered))]
     return found
 
@@ -89,7 +89,7 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
 
 def made(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     """Rows encoded for this process alone: in memory, or, where they are many, in a mapped file without a name."""
-    if rows.data.nbytes * len(rows) < LARGE * max(1, rows.data.num_rows):
+    if size(rows) * len(rows) < LARGE * max(1, rows.data.num_rows):
         return anew(rows, task, tokenizer)
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         return anew(rows, task, tokenizer, Path(folder) / ENCODED)

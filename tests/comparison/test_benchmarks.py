@@ -62,7 +62,7 @@ def kept(
     conclude(folder)
     benchmark = importlib.import_module("methods")
     monkeypatch.setattr(benchmark, "FOLDER", tmp_path / "kept")
-    benchmark.keep("trec", folder)
+    benchmark.keep("trec", benchmark.CASES["trec"], folder)
     return writer.results(tmp_path / "kept")
 
 
