@@ -22,6 +22,10 @@ def refused(origin: str) -> Iterator[None]:
     """What goes wrong inside becomes a message about the file."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{origin} is no Parquet file that can be read: a name in it is no UTF-8, {error}."
+        ) from error
     except (pyarrow.ArrowException, OSError) as error:
         raise RequestError(f"{origin} is no Parquet file that can be read: {str(error).splitlines()[0]}.") from error
 
@@ -38,8 +42,8 @@ def opened(origin: str, content: Any) -> pyarrow.parquet.ParquetFile:
     """
     with refused(origin):
         file = pyarrow.parquet.ParquetFile(content, buffer_size=2**20, pre_buffer=False)
+        names = file.schema_arrow.names
     _refuse_bombs(origin, file, content)
-    names = file.schema_arrow.names
     if repeated := {name for name, times in Counter(names).items() if times > 1}:
         raise RequestError(f"{origin} names the columns {listing(sorted(repeated))} twice.")
     return file

@@ -54,6 +54,13 @@ def repeated_columns():
     return out.getvalue()
 
 
+def broken_name():
+    """A Parquet file with a column whose name is no UTF-8."""
+    out = BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({**columns(), "note": ["x"] * 20}), out, store_schema=False)
+    return out.getvalue().replace(b"note", b"n\xffte")
+
+
 def broken_characters():
     """A Parquet file whose text column claims to be UTF-8 and is not."""
     texts = pyarrow.array([b"caf\xe9"] * 20, pyarrow.binary()).view(pyarrow.string())
@@ -379,6 +386,12 @@ MALFORMED = [
         "parquet_names_a_column_twice",
         {"rows.parquet": repeated_columns()},
         ["rows.parquet", "text", "twice"],
+        ["--data", "rows.parquet"],
+    ),
+    Malformed(
+        "parquet_with_a_broken_name",
+        {"rows.parquet": broken_name()},
+        ["rows.parquet", "Parquet", "a name", "0xff"],
         ["--data", "rows.parquet"],
     ),
     Malformed(
