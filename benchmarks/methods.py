@@ -143,7 +143,7 @@ def keep(name: str, case: Case, folder: Path) -> dict[str, Any]:
         protocol["recipe"]["data"][place] = None
     lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
     kept = {
-        "case": asdict(case),
+        "case": asdict(CASES[name]),
         "protocol": protocol,
         "analysis": analysis,
         "lines": [json.loads(line) for line in lines],

@@ -12,8 +12,9 @@ import torch
 
 from nlp_transfer import environment, members, methods, metrics, samples, tasks
 from nlp_transfer.backbone import ALIASES, Backbone, ModelSettings
-from nlp_transfer.data.store import FOLDER, LIMIT, Store
+from nlp_transfer.data.store import LIMIT, Store
 from nlp_transfer.errors import RequestError
+from nlp_transfer.scratch import CACHE
 from nlp_transfer.training.precision import resolve
 
 
@@ -108,8 +109,8 @@ def _cache() -> str:
     except RequestError as error:
         return str(error)
     if store is None:
-        return f"nothing ({FOLDER}, {LIMIT})"
-    return f"{store.used / 2**30:.2f} of {store.gigabytes:g} GiB in {store.folder} ({FOLDER}, {LIMIT})"
+        return f"nothing ({CACHE}, {LIMIT})"
+    return f"{store.used / 2**30:.2f} of {store.gigabytes:g} GiB in {store.folder} ({CACHE}, {LIMIT})"
 
 
 def _default_backbone() -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import mmap
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,6 +20,9 @@ SPAN = 2**16
 
 APART = 2**8
 """Rows of a selection that are fetched at once where they lie far from each other."""
+
+WRITTEN = 2**22
+"""Bytes of a batch in a file, at least: to map a file, some pages of each of its batches are read."""
 
 AGAIN = 10_000
 """Different texts of a column that are held once, however often they come: labels, above all."""
@@ -53,11 +55,6 @@ def _taken(rows: Dataset, indices: np.ndarray, names: Sequence[str]) -> pyarrow.
     return pyarrow.concat_tables(found)
 
 
-def size(rows: Dataset) -> int:
-    """Bytes of the table beneath, whole; `nbytes` would read a page of every column of every batch."""
-    return rows.data.table.get_total_buffer_size()
-
-
 def column(rows: Mapping[str, Sequence[Any]] | Dataset, name: str) -> list[Any]:
     """All cells of a column, as a list."""
     return list(cells(rows, name))
@@ -80,15 +77,6 @@ def replaced(rows: Dataset, name: str, cells: Any) -> Dataset:
     """Rows with other cells in one of their columns."""
     # a name of its own: by default datasets makes one of a hash of all cells
     return rows.remove_columns(name).add_column(name, cells, new_fingerprint=f"{rows._fingerprint[:32]}-{name[:24]}")
-
-
-def with_texts(rows: Dataset, name: str, texts: Callable[[Dataset], Iterator[str | None]]) -> Dataset:
-    """Rows with texts in one of their columns: themselves, where these stand there already."""
-    if all(text == cell for text, cell in zip(texts(rows), cells(rows, name), strict=True)):
-        return rows
-    coming = texts(rows)
-    parts = (pyarrow.array(islice(coming, SPAN), pyarrow.string()) for _ in range(0, len(rows), SPAN))
-    return replaced(rows, name, pyarrow.chunked_array(parts, pyarrow.string()))
 
 
 def mapped(file: BinaryIO) -> Dataset:
@@ -129,14 +117,22 @@ class Writer:
     def __init__(self, file: BinaryIO, schema: pyarrow.Schema) -> None:
         self.file, self.schema = file, schema
         self.stream = pyarrow.ipc.new_stream(file, schema)
+        self.held: list[pyarrow.RecordBatch] = []
 
     def write(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add rows."""
         cells = [pyarrow.array(columns[field.name], type=field.type) for field in self.schema]
-        self.stream.write_batch(pyarrow.record_batch(cells, schema=self.schema))
+        self.held.append(pyarrow.record_batch(cells, schema=self.schema))
+        if sum(batch.nbytes for batch in self.held) >= WRITTEN:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.stream.write_table(pyarrow.Table.from_batches(self.held, self.schema).combine_chunks())
+        self.held = []
 
     def mapped(self) -> Dataset:
         """All rows that were written."""
+        self._flush()
         self.stream.close()
         self.file.flush()
         return mapped(self.file)

@@ -34,6 +34,7 @@ LAYERS = (
     ("metrics", "labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
     ("remote_code",),
     ("trust",),
+    ("scratch",),
     (
         *("arguments", "models", "questions", "environment", "figures", "flags", "samples", "members", "quiet", "rows"),
         *("architectures", "configurations"),

@@ -10,8 +10,8 @@ from typing import overload
 import numpy as np
 
 from nlp_transfer.data.features import Features, WholeRows
-from nlp_transfer.data.scratch import filled
 from nlp_transfer.rows import touched
+from nlp_transfer.scratch import filled
 from nlp_transfer.training.settings import TrainSettings
 
 POOL = 50

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 import numpy as np
-import pyarrow
-import xxhash
-from datasets import Dataset
-from datasets.table import InMemoryTable
 
 from nlp_transfer.data.checks import Split
 from nlp_transfer.data.grouping import grouped
-from nlp_transfer.data.scratch import filled, numbers
 from nlp_transfer.errors import RequestError
 from nlp_transfer.rows import SPAN, touched
+from nlp_transfer.scratch import filled, numbers, selected
 from nlp_transfer.tasks import Task
 
 
@@ -61,10 +57,14 @@ def drawn(strata: Iterable[Hashable], rows: int, count: int, seed: int) -> np.nd
     free = np.diff(starts)[order] - 1
     ends = np.cumsum(free)
     count = min(count, int(ends[-1]))
-    positions = ((np.arange(count) + generator.random()) * ends[-1] / max(count, 1)).astype(int)
-    stratum = np.searchsorted(ends, positions, side="right")
-    taken = np.sort(members[starts[:-1][order][stratum] + 1 + positions - (ends - free)[stratum]])
-    touched(rows)
+    taken, offset = numbers(count, np.int64), generator.random()
+    for start in range(0, count, SPAN):
+        numbered = np.arange(start, min(start + SPAN, count))
+        positions = ((numbered + offset) * ends[-1] / count).astype(int)
+        stratum = np.searchsorted(ends, positions, side="right")
+        taken[numbered] = members[starts[:-1][order][stratum] + 1 + positions - (ends - free)[stratum]]
+        touched(len(numbered))
+    taken.sort()
     return taken
 
 
@@ -96,19 +96,3 @@ def _others(taken: np.ndarray, rows: int) -> np.ndarray:
         rest[done : done + len(found)] = found
         done += len(found)
     return rest
-
-
-def selected(rows: Dataset, indices: np.ndarray) -> Dataset:
-    """Rows by their numbers (rows,). `select` of datasets makes an object of Python of every number, 40 bytes each."""
-    digest, chosen = xxhash.xxh3_64(), indices.astype(np.int64, copy=False)
-    beneath = None if rows._indices is None else rows._indices.column(0)
-    if beneath is not None:
-        chosen = numbers(len(indices), np.int64)
-    for start in range(0, len(indices), SPAN):
-        span = indices[start : start + SPAN]
-        digest.update(span.astype(np.int64, copy=False).tobytes())
-        if beneath is not None:
-            chosen[start : start + SPAN] = beneath.take(pyarrow.array(span)).to_numpy()
-    table = InMemoryTable.from_arrays([pyarrow.array(chosen.view(np.uint64))], names=["indices"])
-    name = f"{rows._fingerprint[:32]}-{digest.hexdigest()}"
-    return Dataset(rows.data, rows.info, rows.split, table, fingerprint=name)

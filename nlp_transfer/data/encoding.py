@@ -17,10 +17,10 @@ from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.data import identity
 from nlp_transfer.data.checks import PLACE
-from nlp_transfer.data.scratch import scratch
 from nlp_transfer.data.store import NoRoom, Store
 from nlp_transfer.quiet import quiet
-from nlp_transfer.rows import mapped, size, windows
+from nlp_transfer.rows import mapped, windows
+from nlp_transfer.scratch import scratch
 from nlp_transfer.tasks import Columns, Task
 
 REMEMBERED = 2**28
@@ -35,6 +35,9 @@ LARGE = 2**25
 BATCH = 1000
 """Rows that a tokenizer gets at once."""
 
+WRITTEN = 2**18
+"""Tokens that are written together, at least: few batches, of which a file that is mapped reads the beginnings."""
+
 ENCODED = "rows.arrow"
 
 LOOKED_THROUGH = 10_000
@@ -48,12 +51,12 @@ def encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store
     key = _key(rows, task, tokenizer)
     found = _remembered.pop(key, None)
     if found is None:
-        large = size(rows) * len(rows) >= SMALL * max(1, rows.data.num_rows)
+        large = rows.data.nbytes * len(rows) >= SMALL * max(1, rows.data.num_rows)
         # only a fast tokenizer can tell what it depends on
         known = large and tokenizer.is_fast and identity.code_of(type(task))
         found = _from_store(store, key, rows, task, tokenizer) if store and known else made(rows, task, tokenizer)
     _remembered[key] = found
-    while sum(size(each) for each in _remembered.values()) > REMEMBERED:
+    while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
         del _remembered[next(iter(_remembered))]
     return found
 
@@ -79,9 +82,16 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
                 new_fingerprint=f"{rows._fingerprint}-encoded",
             )
         # as `map` does it, but the rows of a selection are not fetched one by one, and no page of the file stays in memory
-        with ArrowWriter(path=str(file)) as writer:
+        with ArrowWriter(path=str(file), writer_batch_size=WRITTEN) as writer:
+            held: dict[str, list[Any]] = {}
             for start, window in windows(rows, rows.column_names, BATCH):
-                writer.write_batch(encode(window.to_pydict(), range(start, start + window.num_rows)))
+                for name, cells in encode(window.to_pydict(), range(start, start + window.num_rows)).items():
+                    held.setdefault(name, []).extend(cells)
+                if sum(map(len, held["input_ids"])) >= WRITTEN:
+                    writer.write_batch(held)
+                    held = {}
+            if held:
+                writer.write_batch(held)
             writer.finalize()
     with file.open("rb") as written:
         return mapped(written)
@@ -89,7 +99,7 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
 
 def made(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     """Rows encoded for this process alone: in memory, or, where they are many, in a mapped file without a name."""
-    if size(rows) * len(rows) < LARGE * max(1, rows.data.num_rows):
+    if rows.data.nbytes * len(rows) < LARGE * max(1, rows.data.num_rows):
         return anew(rows, task, tokenizer)
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         return anew(rows, task, tokenizer, Path(folder) / ENCODED)

@@ -15,11 +15,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.data.encoding import anew, encoded
-from nlp_transfer.data.scratch import numbers
 from nlp_transfer.data.store import Store
 from nlp_transfer.long_texts import pooled
-from nlp_transfer.rows import touched, windows
-from nlp_transfer.tasks import Task, column
+from nlp_transfer.rows import cells, touched, windows
+from nlp_transfer.scratch import filled, numbers
+from nlp_transfer.tasks import Task
 from nlp_transfer.training.batch import Batch
 
 COUNTED = 2**17
@@ -78,7 +78,7 @@ class Features:
     def rows(self) -> np.ndarray:
         """The index of each feature's row (features,)."""
         several = "row" in self.columns.column_names
-        return np.array(column(self.columns, "row")) if several else np.arange(len(self))
+        return filled(cells(self.columns, "row") if several else range(len(self)), len(self), np.int64)
 
     @property
     def counts(self) -> np.ndarray | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nlp_transfer.data.scratch import numbers
 from nlp_transfer.rows import SPAN, touched
+from nlp_transfer.scratch import numbers
 
 
 def grouped(codes: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,9 @@ from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.findings import Finding, Place, plural, share, some
 from nlp_transfer.data.repeats import Looked, Repeats, Some
-from nlp_transfer.data.scratch import numbers
 from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.rows import windows
+from nlp_transfer.scratch import numbers
 from nlp_transfer.tasks import Task, column
 
 SHORT = 3

@@ -11,9 +11,9 @@ from datasets import Dataset
 
 from nlp_transfer.data.columns import LargeColumns, plain
 from nlp_transfer.data.files import Table
-from nlp_transfer.data.scratch import scratch
 from nlp_transfer.errors import RequestError
 from nlp_transfer.rows import Writer
+from nlp_transfer.scratch import scratch
 
 PLACE = "place"
 """The column that remembers where in its file a row stands."""

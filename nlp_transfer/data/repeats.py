@@ -10,8 +10,8 @@ import numpy as np
 
 from nlp_transfer.data.findings import SHOWN
 from nlp_transfer.data.grouping import grouped
-from nlp_transfer.data.scratch import numbers
 from nlp_transfer.rows import touched
+from nlp_transfer.scratch import numbers
 
 PART = 2**17
 """Rows, about, that are compared at once."""
@@ -34,9 +34,10 @@ class Some:
         self.first: list[tuple[int, ...]] = []
 
     def add(self, *columns: np.ndarray) -> None:
-        """More rows: what they are sorted by, and whatever else is told of each, all (rows,)."""
+        """More rows: their numbers, ascending, and whatever else is told of each, all (rows,)."""
         self.count += len(columns[0])
-        self.first = sorted([*self.first, *zip(*(each.tolist() for each in columns), strict=True)])[:SHOWN]
+        found = zip(*(each[:SHOWN].tolist() for each in columns), strict=True)
+        self.first = sorted([*self.first, *found])[:SHOWN]
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Repeats:
 
     @classmethod
     def among(cls, read: Mapping[str, Looked]) -> Repeats:
-        """Of the rows of all splits. Those that read the same meet in a part of all rows, as many as memory holds."""
+        """Of the rows of all splits. Those that read the same meet in a part of all rows: where texts differ, about `PART`."""
         found = cls({name: Some() for name in read}, {}, {name: Some() for name in read}, 0)
         found.seen = {name: Some() for name in read if name != "train"}
         parts = 1 + sum(len(each.texts) for each in read.values()) // PART

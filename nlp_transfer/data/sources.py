@@ -16,7 +16,7 @@ from nlp_transfer.data.files import Table
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError, listing
-from nlp_transfer.rows import size, windows
+from nlp_transfer.rows import windows
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -169,7 +169,7 @@ def _from_dataset(rows: datasets.Dataset, origin: str) -> Table:
     if not len(rows):
         raise RequestError(f"{origin} holds no rows.")
     places = range(1, len(rows) + 1)
-    large = len(rows) > columns.MANY or size(rows) * len(rows) > columns.LARGE * rows.data.num_rows
+    large = len(rows) > columns.MANY or rows.data.nbytes * len(rows) > columns.LARGE * rows.data.num_rows
     if large and rows.format["type"] is None:
         return Table(origin, "row", _OfDataset(rows), places)
     cells = {name: _named(rows[name][:], feature) for name, feature in rows.features.items()}

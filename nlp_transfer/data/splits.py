@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 
 from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns, has, same_columns
@@ -20,7 +19,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single, tables
 from nlp_transfer.errors import RequestError, RowError
 from nlp_transfer.quiet import quiet
-from nlp_transfer.rows import column, windows
+from nlp_transfer.rows import cells, windows
 from nlp_transfer.tasks import Task
 
 NAMES = ("train", "validation", "test")
@@ -158,13 +157,23 @@ def read(task: Task, split: Split, warnings: list[Finding]) -> Split:
     except RowError as error:
         raise split.error(error) from error
     if left := len(split) - len(rows):
-        gone = np.setdiff1d(column(split.rows, PLACE), column(rows, PLACE), assume_unique=True)
-        places = (Place(split.origin, f"{split.unit} {place}") for place in gone)
+        places = (Place(split.origin, f"{split.unit} {place}") for place in _gone(split.rows, rows))
         message = f"{left} of {plural(len(split))} of {split.origin} left out by the task's rule."
         warnings.append(Finding("left_out", message, left, some(places)))
     if not len(rows):
         raise RequestError(f"{split.origin}: the task's rule leaves out every row.")
     return Split(rows, split.origin, split.unit)
+
+
+def _gone(before: Dataset, after: Dataset) -> Iterator[int]:
+    """The places of rows that are no longer there; the others are in their order."""
+    left = cells(after, PLACE)
+    kept = next(left, None)
+    for place in cells(before, PLACE):
+        if place == kept:
+            kept = next(left, None)
+        else:
+            yield place
 
 
 def _fitted(task: Task, split: Split) -> Task:

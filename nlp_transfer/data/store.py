@@ -18,9 +18,7 @@ import xxhash
 from filelock import FileLock, Timeout
 
 from nlp_transfer.errors import RequestError
-
-FOLDER = "NLP_TRANSFER_CACHE"
-"""The variable that names the store's folder; `off`: nothing is kept."""
+from nlp_transfer.scratch import cache
 
 LIMIT = "NLP_TRANSFER_CACHE_GIGABYTES"
 """The variable that says what all entries together may take."""
@@ -80,7 +78,6 @@ class Store:
         Raises:
             RequestError: for a limit that is no number.
         """
-        named = os.environ.get(FOLDER)
         limit = os.environ.get(LIMIT, str(GIGABYTES))
         try:
             gigabytes = float(limit)
@@ -88,10 +85,8 @@ class Store:
             gigabytes = -1.0
         if not gigabytes >= 0:
             raise RequestError(f"{LIMIT} is {limit!r}: expected a number, 0 or more (0: nothing is kept between runs).")
-        if gigabytes == 0 or (named is not None and named.strip().lower() in ("", "0", "off")):
-            return None
-        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        return cls(Path(named or f"{home}/nlp_transfer").expanduser(), gigabytes, check, say)
+        folder = cache()
+        return cls(folder, gigabytes, check, say) if folder and gigabytes else None
 
     def find(self, key: str) -> Entry | None:
         """A whole entry, or None; one that is damaged goes."""

@@ -34,7 +34,8 @@ from nlp_transfer.metrics.expected_calibration_error import expected_calibration
 from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
-from nlp_transfer.rows import cells, with_texts
+from nlp_transfer.rows import cells
+from nlp_transfer.scratch import with_texts
 from nlp_transfer.tasks import Columns, Primary, Remark, Task, column
 from nlp_transfer.temperature import best_temperature, uncalibrated
 from nlp_transfer.training.batch import Batch

@@ -16,7 +16,8 @@ from nlp_transfer.labels import LABEL_NAMES, label_text
 from nlp_transfer.members import FITTED
 from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
 from nlp_transfer.metrics.quadratic_kappa import quadratic_kappa
-from nlp_transfer.rows import cells, with_texts
+from nlp_transfer.rows import cells
+from nlp_transfer.scratch import filled, selected, with_texts
 from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.texts import TEXT_NAMES
 
@@ -111,15 +112,17 @@ class Sentiment(Classification):
         """Labels as classes; neutral rows left out where two classes are learned and no rule places them."""
         if "label" not in rows.column_names:
             return rows
-        left_out: list[int] = []
+        left = 0
         for i, grade in enumerate(self._graded(rows)):
-            if grade is None:
-                left_out.append(i)
-            elif grade not in self.classes:
+            if grade not in (*self.classes, None):
                 raise RowError(i, str(self._unknown(rows["label"][i])))
+            left += grade is not None
         rows = with_texts(rows, "label", self._graded)
         # rows are selected last: a column is put beside those of a selection by copying all of them
-        return rows.select(np.delete(np.arange(len(rows)), left_out)) if left_out else rows
+        if left == len(rows):
+            return rows
+        graded = (i for i, label in enumerate(cells(rows, "label")) if label is not None)
+        return selected(rows, filled(graded, left, np.int64))
 
     def _graded(self, rows: Dataset) -> Iterator[str | None]:
         """The class of every row; None for one that is neutral and has no place."""

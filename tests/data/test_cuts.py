@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nlp_transfer.data import cuts, grouping, repeats, scratch
-from nlp_transfer.data.cuts import drawn
+from nlp_transfer import scratch
+from nlp_transfer.data import cuts, grouping, repeats
+from nlp_transfer.data.cuts import _others, drawn
 from nlp_transfer.data.grouping import grouped
 from nlp_transfer.data.repeats import Looked, Repeats
+from nlp_transfer.scratch import filled, selected
 
 SMALL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -55,6 +59,27 @@ def test_rows_are_drawn_in_parts_as_at_once(parts: None, strata: list[str], coun
         assert drawn(iter(strata), len(strata), count, seed).tolist() == plainly_drawn(strata, count, seed)
 
 
+@SMALL
+@given(rows=st.integers(2, 30), data=st.data())
+def test_the_others_are_all_that_are_not_taken_and_selections_lie_on_each_other(
+    parts: None, rows: int, data: st.DataObject
+) -> None:
+    taken = np.array(sorted(data.draw(st.sets(st.integers(0, rows - 1), max_size=rows - 1))), dtype=int)
+    rest = _others(taken, rows)
+    assert rest.tolist() == [i for i in range(rows) if i not in taken]
+    again = np.array(data.draw(st.lists(st.integers(0, len(rest) - 1), min_size=1)))
+    numbered = Dataset.from_dict({"number": list(range(rows))})
+    assert selected(selected(numbered, rest), again)["number"][:] == rest[again].tolist()
+
+
+@pytest.mark.parametrize("rows", [5, 7])
+def test_a_stratum_for_every_row_is_asked_for(parts: None, rows: int) -> None:
+    with pytest.raises(ValueError, match=r"more than 5|too short"):
+        drawn(iter("aabbcc"), rows, 2, 0)
+
+
+IN_FILES = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no promise of room on this system's disks")
+
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2)), min_size=1, max_size=12)
 
 
@@ -86,22 +111,24 @@ def looked(rows: list[tuple[int, int]]) -> Looked:
     )
 
 
+@IN_FILES
 def test_many_numbers_lie_in_a_file_that_nobody_sees(
     parts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scratch, "scratch", lambda: tmp_path)
-    numbers = scratch.filled(range(10), 10, np.int32)
+    numbers = filled(range(10), 10, np.int32)
     assert isinstance(numbers.base, memoryview)
     assert isinstance(numbers.base.obj, mmap.mmap)
     assert numbers.tolist() == list(range(10))
     assert not any(tmp_path.iterdir())
 
 
+@IN_FILES
 def test_numbers_stay_in_memory_where_the_disk_is_full(parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    numbers = scratch.filled(range(10), 10, np.int32)
+    numbers = filled(range(10), 10, np.int32)
     assert numbers.base is None
     assert numbers.tolist() == list(range(10))

@@ -21,8 +21,9 @@ from nlp_transfer.data.activations import Once, StoredFeatures
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import load
-from nlp_transfer.data.store import FOLDER, Store
+from nlp_transfer.data.store import Store
 from nlp_transfer.heads import load_with_head
+from nlp_transfer.scratch import CACHE
 from nlp_transfer.tasks.classification import Classification
 from tests.matrix import backbones
 
@@ -316,7 +317,7 @@ def test_runs_share_what_they_have_in_common_and_are_the_same_as_without(
     monkeypatch.setattr(encoding, "SMALL", 0)
     weights, said = {}, {}
     for name, folder in (("off", "off"), ("first", str(tmp_path / "cache")), ("second", str(tmp_path / "cache"))):
-        monkeypatch.setenv(FOLDER, folder)
+        monkeypatch.setenv(CACHE, folder)
         encoding._remembered.clear()
         run = fine_tune(**given, output=tmp_path / name)
         weights[name] = (run.artefact / "model.safetensors").read_bytes()

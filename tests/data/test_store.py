@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from nlp_transfer.data import store as module
-from nlp_transfer.data.store import FOLDER, LIMIT, MANIFEST, PART, NoRoom, Store
+from nlp_transfer.data.store import LIMIT, MANIFEST, PART, NoRoom, Store
 from nlp_transfer.errors import Interrupted, RequestError
+from nlp_transfer.scratch import CACHE
 
 MEGABYTE = 2**20
 
@@ -224,21 +225,21 @@ def test_where_nothing_can_be_written_that_is_said_and_nothing_more(tmp_path: Pa
 
 
 def test_the_environment_says_where_and_how_much(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(FOLDER)
+    monkeypatch.delenv(CACHE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = Store.of_user()
     assert found
     assert found.folder == tmp_path / "nlp_transfer"
     assert found.gigabytes == module.GIGABYTES
-    monkeypatch.setenv(FOLDER, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "elsewhere"))
     monkeypatch.setenv(LIMIT, "1.5")
     found = Store.of_user()
     assert found
     assert (found.folder, found.gigabytes) == (tmp_path / "elsewhere", 1.5)
     for off in ("off", "OFF", "", "0"):
-        monkeypatch.setenv(FOLDER, off)
+        monkeypatch.setenv(CACHE, off)
         assert Store.of_user() is None
-    monkeypatch.setenv(FOLDER, str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     monkeypatch.setenv(LIMIT, "0")
     assert Store.of_user() is None
     for wrong in ("much", "-1", "nan"):

@@ -1,0 +1,107 @@
+"""Room on a disk for what only this process needs, and memory should not hold."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import xxhash
+from datasets import Dataset
+from datasets.table import InMemoryTable
+
+from nlp_transfer.rows import SPAN, Writer, cells, mapped_numbers, replaced
+
+CACHE = "NLP_TRANSFER_CACHE"
+"""The variable that names the folder of what is kept between runs; `off`: nothing is."""
+
+MANY = 2**22
+"""Bytes of numbers above which they lie in a file."""
+
+
+def cache() -> Path | None:
+    """The folder of what is kept between runs, as the environment says; None where nothing is to be kept."""
+    named = os.environ.get(CACHE)
+    if named is not None and named.strip().lower() in ("", "0", "off"):
+        return None
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(named or f"{home}/nlp_transfer").expanduser()
+
+
+def scratch() -> Path:
+    """The folder of what is kept, which lies on a disk; where nothing is kept there, that of temporary files."""
+    with suppress(OSError):
+        if folder := cache():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # as private as the texts it comes from
+            if os.access(folder, os.W_OK):
+                return folder
+    return Path(tempfile.gettempdir())
+
+
+def numbers(count: int, kind: Any) -> np.ndarray:
+    """Room for so many numbers (count,): in memory, or, where they are many, in a mapped file without a name.
+
+    In memory, too, where the disk has not several times the room, or the system cannot promise it.
+    """
+    size = count * np.dtype(kind).itemsize
+    with suppress(OSError):
+        # a promise is not kept by every file system, and a page for which there is no room ends the process
+        if size >= MANY and hasattr(os, "posix_fallocate") and shutil.disk_usage(scratch()).free > 4 * size:
+            with tempfile.TemporaryFile(dir=scratch()) as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+                return mapped_numbers(file, kind)
+    return np.empty(count, kind)
+
+
+def filled(coming: Iterable[Any], count: int, kind: Any) -> np.ndarray:
+    """So many numbers that come one after the other (count,).
+
+    Raises:
+        ValueError: where more or fewer come.
+    """
+    found, coming = numbers(count, kind), iter(coming)
+    for start in range(0, count, SPAN):
+        span = found[start : start + SPAN]
+        span[:] = np.fromiter(islice(coming, len(span)), kind, len(span))
+    if next(coming, coming) is not coming:
+        raise ValueError(f"more than {count} values.")
+    return found
+
+
+def selected(rows: Dataset, indices: np.ndarray) -> Dataset:
+    """Rows by their numbers (rows,), an array that belongs to the selection from now on.
+
+    `select` of datasets makes an object of Python of every number, 40 bytes each.
+    """
+    digest, chosen = xxhash.xxh3_64(), indices.astype(np.int64, copy=False)
+    beneath = None if rows._indices is None else rows._indices.column(0)
+    if beneath is not None:
+        chosen = numbers(len(indices), np.int64)
+    for start in range(0, len(indices), SPAN):
+        span = indices[start : start + SPAN]
+        digest.update(span.astype(np.int64, copy=False).tobytes())
+        if beneath is not None:
+            chosen[start : start + SPAN] = beneath.take(pyarrow.array(span)).to_numpy()
+    table = InMemoryTable.from_arrays([pyarrow.array(chosen.view(np.uint64))], names=["indices"])
+    name = f"{rows._fingerprint[:32]}-{digest.hexdigest()}"
+    return Dataset(rows.data, rows.info, rows.split, table, fingerprint=name)
+
+
+def with_texts(rows: Dataset, name: str, texts: Callable[[Dataset], Iterator[str | None]]) -> Dataset:
+    """Rows with texts in one of their columns: themselves, where these stand there already."""
+    if all(text == cell for text, cell in zip(texts(rows), cells(rows, name), strict=True)):
+        return rows
+    if len(rows) > SPAN:
+        with suppress(OSError), tempfile.TemporaryFile(dir=scratch()) as file:
+            coming, writer = texts(rows), Writer(file, pyarrow.schema({name: pyarrow.string()}))
+            for _ in range(0, len(rows), SPAN):
+                writer.write({name: list(islice(coming, SPAN))})
+            return replaced(rows, name, writer.mapped().data.column(name))
+    return replaced(rows, name, list(texts(rows)))
