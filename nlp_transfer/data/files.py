@@ -102,7 +102,7 @@ def _parquet(origin: str, path: Path, content: BinaryIO) -> Table:
     large = None
     if not isinstance(content, gzip.GzipFile) and os.fstat(content.fileno()).st_size > parquet.LEAST:
         file = parquet.opened(origin, content)
-        large = parquet.Columns(origin, path, file) if parquet.is_large(file) else None
+        large = parquet.Columns(origin, path, file) if parquet.are_large([file]) else None
         content.seek(0)
     if large is not None:
         return Table(origin, unit(".parquet"), large, range(1, large.rows + 1))

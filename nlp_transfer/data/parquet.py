@@ -123,7 +123,9 @@ class Columns(LargeColumns):
             yield opened(self.origin, content)
 
 
-def is_large(file: pyarrow.parquet.ParquetFile) -> bool:
-    """Whether memory should not hold a file's rows."""
-    groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-    return file.metadata.num_rows > columns.MANY or sum(group.total_byte_size for group in groups) > columns.LARGE
+def are_large(files: Sequence[pyarrow.parquet.ParquetFile]) -> bool:
+    """Whether memory should not hold the rows of some files."""
+    footers = [file.metadata for file in files]
+    groups = (footer.row_group(i) for footer in footers for i in range(footer.num_row_groups))
+    rows = sum(footer.num_rows for footer in footers)
+    return rows > columns.MANY or sum(group.total_byte_size for group in groups) > columns.LARGE

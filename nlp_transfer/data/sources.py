@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import pyarrow
 
-from nlp_transfer.data import columns, files
+from nlp_transfer.data import columns, files, parts
 from nlp_transfer.data.columns import LargeColumns
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.settings import DataSettings
@@ -84,23 +84,14 @@ def open_source(source: Any, subset: str | None = None, revision: str | None = N
 
 
 def _folder(folder: Path) -> dict[str, Table]:
-    found: dict[str, Path] = {}
     entries = sorted(path for path in folder.iterdir() if path.is_file() and files.form(path))
-    for path in entries:
-        stem = path.name.split(".")[0].lower()
-        for split, names in SPLIT_NAMES.items():
-            if stem in names:
-                if split in found:
-                    raise RequestError(
-                        f"{folder} holds {found[split].name} and {path.name}: which is the {split} split?"
-                    )
-                found[split] = path
-    if not found:
+    found = {split: [path for path in entries if parts.name(path) in names] for split, names in SPLIT_NAMES.items()}
+    if not any(found.values()):
         held = f"there is {listing(path.name for path in entries)}" if entries else "there is no file of rows"
         raise RequestError(
             f"{folder} holds no file that is named train, validation or test ({listing(files.SUFFIXES)}): {held}."
         )
-    return {split: files.read(found[split]) for split in SPLIT_NAMES if split in found}
+    return {split: parts.read(paths) for split, paths in found.items() if paths}
 
 
 def _hub(name: str, subset: str | None, revision: str | None) -> dict[str, Table]:
