@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.compute
 from datasets import Dataset
 from datasets.arrow_writer import ArrowWriter
+from datasets.table import InMemoryTable
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.data import identity
@@ -70,29 +71,27 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
             features["row"] = [indices[row] for row in features["row"]]
         return features
 
-    with quiet():
-        if file is None:
-            return rows.map(
-                encode,
-                batched=True,
-                with_indices=True,
-                remove_columns=rows.column_names,
-                keep_in_memory=True,
-                load_from_cache_file=False,
-                new_fingerprint=f"{rows._fingerprint}-encoded",
-            )
-        # as `map` does it, but the rows of a selection are not fetched one by one, and no page of the file stays in memory
-        with ArrowWriter(path=str(file), writer_batch_size=WRITTEN) as writer:
-            held: dict[str, list[Any]] = {}
-            for start, window in windows(rows, rows.column_names, BATCH):
-                for name, cells in encode(window.to_pydict(), range(start, start + window.num_rows)).items():
-                    held.setdefault(name, []).extend(cells)
-                if sum(map(len, held["input_ids"])) >= WRITTEN:
-                    writer.write_batch(held)
-                    held = {}
-            if held:
+    if not len(rows):
+        return rows.remove_columns(rows.column_names)
+    kept = pyarrow.BufferOutputStream()
+    # as `map` does it, but the rows of a selection are not fetched one by one, and no page of their file stays in memory
+    with (
+        quiet(),
+        ArrowWriter(**({"path": str(file)} if file else {"stream": kept}), writer_batch_size=WRITTEN) as writer,
+    ):
+        held: dict[str, list[Any]] = {}
+        for start, window in windows(rows, rows.column_names, BATCH):
+            for name, cells in encode(window.to_pydict(), range(start, start + window.num_rows)).items():
+                held.setdefault(name, []).extend(cells)
+            if sum(map(len, held["input_ids"])) >= WRITTEN:
                 writer.write_batch(held)
-            writer.finalize()
+                held = {}
+        if held:
+            writer.write_batch(held)
+        writer.finalize()
+    if file is None:
+        table = pyarrow.ipc.open_stream(kept.getvalue()).read_all()
+        return Dataset(InMemoryTable(table), fingerprint=f"{rows._fingerprint[:32]}-encoded")
     with file.open("rb") as written:
         return mapped(written)
 
