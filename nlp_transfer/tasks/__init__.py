@@ -252,7 +252,7 @@ class Task(ABC):
         """
         return [
             Mistake(i, gold, answer.label, answer.probability)
-            for i, (gold, answer) in enumerate(zip(rows[self.answer_columns[0]], answers, strict=True))
+            for i, (gold, answer) in enumerate(zip(column(rows, self.answer_columns[0]), answers, strict=True))
             if answer.label != gold
         ]
 
