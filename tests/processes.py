@@ -77,7 +77,8 @@ def _commands(commands: list[list[str]], printed: Path, slow: str | None, variab
 
     from nlp_transfer import cli
 
-    os.environ |= variables
+    # Accelerate gives a process that is alone on its host all cores, and sums come out otherwise
+    os.environ |= {"OMP_NUM_THREADS": "1", **variables}
     if "NAMESPACE" in variables:
         _enter(variables["NAMESPACE"])
     torch.set_num_threads(1)
