@@ -107,7 +107,9 @@ class Columns(LargeColumns):
         if name not in self.types:
             raise KeyError(name)
         with self._opened() as file:
-            return cells(file.read([name]).column(name))
+            found = cells(file.read([name]).column(name))
+        self._see_all(len(found))
+        return found
 
     def windows(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, list[Any]]]]:
         """As it is promised."""
@@ -116,6 +118,12 @@ class Columns(LargeColumns):
             for batch in file.iter_batches(batch_size=columns.WINDOW, columns=list(names), use_threads=False):
                 yield first, {name: cells(batch.column(name)) for name in names}
                 first += batch.num_rows
+        self._see_all(first - 1)
+
+    def _see_all(self, rows: int) -> None:
+        """Refuse a file whose footer speaks of other rows than its columns have."""
+        if rows != self.rows:
+            raise RequestError(f"{self.origin} speaks of {self.rows:,} rows, and has {rows:,}.")
 
     @contextmanager
     def _opened(self) -> Iterator[pyarrow.parquet.ParquetFile]:

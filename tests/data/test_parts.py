@@ -56,6 +56,17 @@ def test_a_bad_row_of_a_later_part_is_counted_through(folder: Path) -> None:
         load(DataSettings(str(folder)), {}, Classification(), seed=0)
 
 
+def test_a_part_that_speaks_of_more_rows_than_it_has_is_refused(folder: Path) -> None:
+    part = folder / "train-00001-of-00003.parquet"
+    content = part.read_bytes()
+    footer = int.from_bytes(content[-8:-4], "little") + 8
+    # the number of rows, 5, as the footer writes it; then 6
+    part.write_bytes(content[:-footer] + content[-footer:].replace(b"\x16\x0a", b"\x16\x0c", 1))
+    assert pyarrow.parquet.read_metadata(part).num_rows == 6
+    with pytest.raises(RequestError, match=r"00001-of-00003\.parquet speaks of 6 rows, and has 5"):
+        load(DataSettings(str(folder)), {}, Classification(), seed=0)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
