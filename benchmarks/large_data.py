@@ -1,4 +1,4 @@
-"""Memory of training on Parquet files of any size, with a tiny model: peak and seconds by rows, each in a fresh process."""
+"""Memory and seconds of training and evaluation on Parquet files of any size, with a tiny model, in fresh processes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ GROUP = 50_000
 """Rows that are made and written together."""
 
 JUDGED = 10_000
-"""Rows of validation and of test each: memory of training is what is measured."""
+"""Rows of validation and of test each; all rows of the file are judged by a command of their own."""
 
 LABELS = ("bad", "good")
+
+PARTS = ("train", "evaluate")
+"""The commands that are measured."""
 
 
 def main() -> None:
@@ -44,6 +47,12 @@ def main() -> None:
     parser.add_argument(
         "--store", action="store_true", help="keep the encoded rows, as a run does that nobody tells not to"
     )
+    parser.add_argument(
+        "--evaluate",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether all rows of each file are judged too, which takes far longer than the steps of training",
+    )
     parser.add_argument("--folder", type=Path, help="where files lie meanwhile; unset: that of temporary files")
     parser.add_argument("--output", type=Path, default=RESULTS / "large-data.json")
     arguments = parser.parse_args()
@@ -55,8 +64,10 @@ def main() -> None:
             data = folder / "rows.parquet"
             write(data, rows, arguments.words)
             figures.append({"rows": rows, "file_bytes": data.stat().st_size, **measured(folder, rows, arguments)})
-            told = f"{rows:,} rows: {figures[-1]['peak_rss_bytes'] / 2**20:,.0f} MiB, {figures[-1]['seconds']:,.0f} s"
-            Console(stderr=True).print(told, highlight=False)
+            for name in (name for name in PARTS if name in figures[-1]):
+                part = figures[-1][name]
+                told = f"{rows:,} rows, {name}: {part['peak_rss_bytes'] / 2**20:,.0f} MiB, {part['seconds']:,.0f} s"
+                Console(stderr=True).print(told, highlight=False)
     model = "BERT of one block, hidden size 16, random weights"
     settings = {name: getattr(arguments, name) for name in ("words", "max_steps", "judged", "store")}
     machine = environment.describe()
@@ -79,27 +90,26 @@ def write(path: Path, rows: int, words: int) -> None:
 
 
 def measured(folder: Path, rows: int, arguments: argparse.Namespace) -> Figures:
-    """One `nlp-transfer train` on the file in a process of its own: what it held at most, and how long it took."""
-    run = folder / f"run-{rows}"
-    share = arguments.judged / rows
-    command = [
-        sys.executable,
-        "-m",
-        "nlp_transfer.cli",
-        "train",
-        "--task",
-        "classification",
-        "--model",
-        str(folder / "tiny"),
-    ]
-    command += ["--data", str(folder / "rows.parquet"), "--output", str(run), "--train.batch_size", "32"]
-    command += ["--train.max_steps", str(arguments.max_steps)]
+    """A training on the file, and an evaluation of all its rows."""
+    run, data, share = folder / f"run-{rows}", str(folder / "rows.parquet"), arguments.judged / rows
+    command = ["train", "--task", "classification", "--model", str(folder / "tiny"), "--data", data]
+    command += ["--output", str(run), "--train.batch_size", "32", "--train.max_steps", str(arguments.max_steps)]
     command += ["--data.validation_fraction", f"{share}", "--data.test_fraction", f"{share}"]
+    found = {"train": watched(command, folder, arguments.store)}
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    if arguments.evaluate:
+        found["evaluate"] = watched(["evaluate", str(run), "--data", data], folder, arguments.store)
+    return {**found, "rows_by_split": report["data"]["rows"]}
+
+
+def watched(words: list[str], folder: Path, store: bool) -> Figures:
+    """One `nlp-transfer` in a process of its own: what it held at most, and how long it took."""
+    command = [sys.executable, "-m", "nlp_transfer.cli", *words]
     # files that only a process needs lie beside the data, not where memory may be a disk
     scenery = {
         **os.environ,
         "TMPDIR": str(folder),
-        "NLP_TRANSFER_CACHE": str(folder / "store") if arguments.store else "off",
+        "NLP_TRANSFER_CACHE": str(folder / "store") if store else "off",
     }
     started = time.perf_counter()
     with (folder / "said.txt").open("w+", encoding="utf-8") as said:
@@ -110,15 +120,8 @@ def measured(folder: Path, rows: int, arguments: argparse.Namespace) -> Figures:
         if os.waitstatus_to_exitcode(status):
             said.seek(0)
             stop(f"{' '.join(command)} failed:\n{said.read()}")
-    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    return {
-        "peak_rss_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-        "peak_anonymous_bytes": anonymous,
-        "seconds": seconds,
-        "train_seconds": report["time"]["train_seconds"],
-        "evaluate_seconds": report["time"]["evaluate_seconds"],
-        "rows_by_split": report["data"]["rows"],
-    }
+    peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"peak_rss_bytes": peak, "peak_anonymous_bytes": anonymous, "seconds": seconds}
 
 
 def held(process: int) -> Iterator[int]:
@@ -134,20 +137,20 @@ def held(process: int) -> Iterator[int]:
 
 def show(figures: list[Figures]) -> None:
     """The figures as a table; the last column is what each row adds to the smallest file's peak."""
-    table = Table("rows", "file MiB", "peak MiB", "of it no file's MiB", "seconds", "bytes a row")
-    least = figures[0]
-    for each in figures:
-        more = each["rows"] - least["rows"]
-        grown = f"{(each['peak_rss_bytes'] - least['peak_rss_bytes']) / more:.0f}" if more else ""
-        anonymous = each["peak_anonymous_bytes"]
-        table.add_row(
-            f"{each['rows']:,}",
-            f"{each['file_bytes'] / 2**20:,.0f}",
-            f"{each['peak_rss_bytes'] / 2**20:,.0f}",
-            "" if anonymous is None else f"{anonymous / 2**20:,.0f}",
-            f"{each['seconds']:,.0f}",
-            grown,
-        )
+    table = Table("command", "rows", "file MiB", "peak MiB", "of it no file's MiB", "seconds", "bytes a row")
+    for name in PARTS:
+        for each in (each for each in figures if name in each):
+            part, least, more = each[name], figures[0][name], each["rows"] - figures[0]["rows"]
+            anonymous = part["peak_anonymous_bytes"]
+            table.add_row(
+                name,
+                f"{each['rows']:,}",
+                f"{each['file_bytes'] / 2**20:,.0f}",
+                f"{part['peak_rss_bytes'] / 2**20:,.0f}",
+                "" if anonymous is None else f"{anonymous / 2**20:,.0f}",
+                f"{part['seconds']:,.0f}",
+                f"{(part['peak_rss_bytes'] - least['peak_rss_bytes']) / more:.0f}" if more else "",
+            )
     wide_console().print(table)
 
 

@@ -26,7 +26,7 @@ from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.data.store import Store
 from nlp_transfer.errors import Diverged, Interrupted, Lost, Stopped
-from nlp_transfer.evaluation.answers import decoded
+from nlp_transfer.evaluation.answers import decoded, judged_from
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.folder import RunFolder, next_free, refuse_another, settled_before, status_of
 from nlp_transfer.heads import load_with_head
@@ -242,7 +242,8 @@ def _train(
                 "the model's outputs for the validation rows are no numbers any more, though the loss was one until the last "
                 f"step. Try a lower --train.learning_rate (it was {settings.learning_rate:g})."
             )
-        return task.score(decoded(task, outputs, features["validation"].columns, validation), validation)
+        answers = decoded(task, outputs, features["validation"].columns, validation)
+        return task.metrics(judged_from(task, answers, validation))
 
     features = {name: features[name] for name in ("train", "validation")}
     plan = planned(learned(features["train"]), settings, recipe.seed)

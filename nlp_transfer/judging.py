@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ from nlp_transfer.data import writers
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.sources import single
 from nlp_transfer.errors import RequestError, listing
-from nlp_transfer.evaluation.errors import by_confidence
+from nlp_transfer.evaluation.answers import answers_at, surest
+from nlp_transfer.rows import cells
 from nlp_transfer.runs import BATCH, Judgement, load_run
-from nlp_transfer.tasks import Task, column
+from nlp_transfer.tasks import Mistake, Task
 
 PARTS = ("scores", "intervals", "details", "warnings")
 """What a file of scores says of a run."""
+
+TOGETHER = 2**16
+"""Wrong rows that are written together."""
 
 
 def evaluate_runs(
@@ -84,20 +89,24 @@ def write_errors(judgement: Judgement, source: Any, target: Path) -> int:
     """
     kind = writers.check(target)
     table = single(source)
-    rows = {place: i for i, place in enumerate(table.places)}
+    places = table.places
+    rows = {place: i for i, place in enumerate(places)} if not isinstance(places, range) else None
     whole = dict(table.columns)  # a large table reads a column whenever it is asked for it
-    cells = [answer.cells() for answer in judgement.answers[:1]]
-    renamed = writers.beside(table.columns, ["place", "gold", *cells[0]])
+    known = [answer.cells() for answer in judgement.answers[:1]]
+    renamed = writers.beside(table.columns, ["place", "gold", *known[0]])
 
-    def records() -> Iterator[dict[str, Any]]:
-        for mistake in by_confidence(judgement.mistakes):
-            place = judgement.places[mistake.row]
-            row = {name: column[rows[place]] for name, column in whole.items()}
-            added = {"place": place, "gold": mistake.gold, **judgement.answers[mistake.row].cells()}
-            yield {**row, **{renamed[name]: cell for name, cell in added.items()}}
+    def record(mistake: Mistake, answer: Any) -> dict[str, Any]:
+        place = judgement.places[mistake.row]
+        number = places.index(place) if rows is None else rows[place]
+        row = {name: column[number] for name, column in whole.items()}
+        added = {"place": place, "gold": mistake.gold, **answer.cells()}
+        return {**row, **{renamed[name]: cell for name, cell in added.items()}}
 
+    wrong = surest(judgement.mistakes)
     with writers.writing(target, kind, [*table.columns, *renamed.values()]) as write:
-        write(list(records()))
+        while some := list(islice(wrong, TOGETHER)):
+            answers = answers_at(judgement.answers, [mistake.row for mistake in some])
+            write([record(*each) for each in zip(some, answers, strict=True)])
     return len(judgement.mistakes)
 
 
@@ -122,7 +131,7 @@ def _labels(task: Task) -> set[str]:
 
 def _refuse_other_answers(first: str, its: Split, other: str, split: Split, task: Task) -> None:
     names = [PLACE, *task.answer_columns]
-    ours, theirs = (zip(*(column(each.rows, name) for name in names), strict=True) for each in (its, split))
+    ours, theirs = (zip(*(cells(each.rows, name) for name in names), strict=True) for each in (its, split))
     for mine, yours in zip(ours, theirs, strict=False):
         if mine != yours:
             raise RequestError(
@@ -143,9 +152,9 @@ def side_by_side(judgements: Mapping[str, Judgement], title: str) -> str:
         " " * 30 + "".join(f"{name:<{width}}" for name in judgements).rstrip(),
     ]
     for score in next(iter(judgements.values())).scores:
-        cells = []
+        told = []
         for judgement in judgements.values():
             low, high = judgement.intervals[score]
-            cells.append(f"{judgement.scores[score]:.4f} ({low:.4f} to {high:.4f})".ljust(width))
-        lines.append(f"  {score.replace('_', ' '):<28}{''.join(cells)}".rstrip())
+            told.append(f"{judgement.scores[score]:.4f} ({low:.4f} to {high:.4f})".ljust(width))
+        lines.append(f"  {score.replace('_', ' '):<28}{''.join(told)}".rstrip())
     return "\n".join(lines)

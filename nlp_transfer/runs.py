@@ -23,13 +23,13 @@ from nlp_transfer.data.findings import plural
 from nlp_transfer.data.splits import load_one
 from nlp_transfer.environment import processes
 from nlp_transfer.errors import RequestError, first_line, listing
-from nlp_transfer.evaluation.answers import decoded
+from nlp_transfer.evaluation.answers import decoded, judged_from, mistakes_in
 from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import without_texts, write_json
-from nlp_transfer.rows import column, windows
+from nlp_transfer.rows import windows
 from nlp_transfer.tasks import Mistake, Task
 from nlp_transfer.training.precision import answering
 from nlp_transfer.trust import refuse_links
@@ -46,8 +46,8 @@ class Judgement:
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     details: dict[str, Any]
-    mistakes: list[Mistake]
-    places: list[int]
+    mistakes: Sequence[Mistake]
+    places: Sequence[int]
     """Where in its file the row of each answer stands."""
     judged: Mapping[str, np.ndarray] = field(default_factory=dict)
     """As `Task.judged` gave it: what the scores were made of."""
@@ -167,15 +167,12 @@ class Run:
 
     def judge(self, split: Split, outputs: np.ndarray, features: Dataset) -> Judgement:
         """Scores on rows that have been checked, from their `outputs`."""
-        answers = decoded(self.task, outputs, features, split.rows)
-        judged = self.task.judged(answers, split.rows)
-        mistakes = self.task.mistakes(answers, split.rows)
-        details = {
-            **self.task.details(answers, split.rows),
-            "errors": analysis(self.task, judged, mistakes, split),
-        }
-        scores, intervals = self.task.metrics(judged), bootstrap(self.task, judged)
-        return Judgement(answers, scores, intervals, details, mistakes, column(split.rows, PLACE), judged)
+        task, rows = self.task, split.rows
+        answers = decoded(task, outputs, features, rows)
+        judged, mistakes = judged_from(task, answers, rows), mistakes_in(task, answers, rows)
+        details = {**task.details(answers, rows, judged), "errors": analysis(task, judged, mistakes, split)}
+        scores, intervals = task.metrics(judged), bootstrap(task, judged)
+        return Judgement(answers, scores, intervals, details, mistakes, rows[PLACE], judged)
 
     def outputs(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ import xxhash
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
-from nlp_transfer.rows import SPAN, Writer, cells, mapped_numbers, replaced
+from nlp_transfer.rows import SPAN, Writer, cells, mapped_numbers, replaced, touched
 
 CACHE = "NLP_TRANSFER_CACHE"
 """The variable that names the folder of what is kept between runs; `off`: nothing is."""
@@ -58,6 +59,30 @@ def numbers(count: int, kind: Any) -> np.ndarray:
                 os.posix_fallocate(file.fileno(), 0, size)
                 return mapped_numbers(file, kind)
     return np.empty(count, kind)
+
+
+def table(shape: tuple[int, ...], kind: Any) -> np.ndarray:
+    """Room for a table of numbers, as `numbers`."""
+    return numbers(math.prod(shape), kind).reshape(shape)
+
+
+def taken(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Some rows of a table by their numbers (rows,), as `numbers`."""
+    found = table((len(indices), *values.shape[1:]), values.dtype)
+    for start in range(0, len(indices), SPAN):
+        span = indices[start : start + SPAN]
+        found[start : start + SPAN] = values[span]
+        if values.nbytes >= MANY:
+            touched(len(span))
+    return found
+
+
+def spans(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Some rows of each array after the other, so that what is computed of them needs little room."""
+    for start in range(0, len(arrays[0]), SPAN):
+        yield tuple(array[start : start + SPAN] for array in arrays)
+        if len(arrays[0]) > SPAN:
+            touched(SPAN)
 
 
 def filled(coming: Iterable[Any], count: int, kind: Any) -> np.ndarray:

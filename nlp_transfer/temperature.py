@@ -6,6 +6,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from nlp_transfer.scratch import spans
+
 LOWEST, HIGHEST = 0.05, 20.0
 """Between these a temperature is looked for."""
 
@@ -22,13 +24,15 @@ def best_temperature(logits: np.ndarray, references: np.ndarray) -> float:
     Returns:
         The temperature; 1 where every row is answered rightly, since then any smaller number would look better.
     """
-    if (logits.argmax(1) == references).all():
+    if all((some.argmax(1) == true).all() for some, true in spans(logits, references)):
         return 1.0
-    logits = logits.astype(np.float64)
-    rows = np.arange(len(references))
 
     def loss(logarithm: float) -> float:
-        return float(-log_softmax(logits / np.exp(logarithm), axis=1)[rows, references].mean())
+        total = 0.0
+        for some, true in spans(logits, references):
+            each = log_softmax(some.astype(np.float64) / np.exp(logarithm), axis=1)
+            total -= float(each[np.arange(len(true)), true].sum())
+        return total / len(references)
 
     found = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))

@@ -51,7 +51,7 @@ def test_a_task_answers_every_row_with_its_own_words(data: Data) -> None:
     assert task.primary.metric in scores
     assert all(isinstance(value, float) for value in scores.values())
     json.dumps([answer.cells() for answer in answers])
-    json.dumps(task.details(answers, rows))
+    json.dumps(task.details(answers, rows, task.judged(answers, rows)))
 
 
 @pytest.mark.parametrize("name", TASKS)

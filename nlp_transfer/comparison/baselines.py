@@ -28,6 +28,7 @@ from nlp_transfer.data.checks import Split
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.splits import load
 from nlp_transfer.environment import processes
+from nlp_transfer.evaluation.answers import decoded, judged_from
 from nlp_transfer.models.pooled import pool
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import write_json
@@ -88,7 +89,8 @@ def judged(name: str, recipe: Recipe, folder: Path, pin: Pin | None = None) -> d
     scores = {}
     for each in ("validation", "test"):
         rows = splits[each]
-        arrays = task.judged(task.decode(outputs[each], rows.features.columns, rows.split.rows), rows.split.rows)
+        answers = decoded(task, outputs[each], rows.features.columns, rows.split.rows)
+        arrays = judged_from(task, answers, rows.split.rows)
         scores[each] = task.metrics(arrays)
     (folder / "predictions").mkdir(parents=True)
     save_file(

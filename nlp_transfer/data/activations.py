@@ -22,10 +22,12 @@ from transformers import PreTrainedModel
 from nlp_transfer.architectures import blocks, body, embeddings
 from nlp_transfer.data import identity, provenance
 from nlp_transfer.data.features import Features
+from nlp_transfer.data.grouping import grouped
 from nlp_transfer.data.store import Making, NoRoom, Store
 from nlp_transfer.data.vectors import HALF, LARGE, VALUES, Vectors, as_bits, read
 from nlp_transfer.environment import processes
 from nlp_transfer.methods import EVERY_BLOCK
+from nlp_transfer.scratch import numbers
 from nlp_transfer.standin import HeadAlone
 from nlp_transfer.training.batch import Batch
 from nlp_transfer.upper import UpperPart
@@ -278,7 +280,9 @@ def unchanging(model: nn.Module, count: int) -> list[nn.Module]:
 
 def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     """All features once, longest first, in batches of at most `budget` tokens with padding, or of one feature."""
-    order = np.argsort(-lengths, kind="stable")
+    longest = int(lengths.max(initial=0))
+    shorter = np.subtract(longest, lengths, out=numbers(len(lengths), np.int64))
+    order, _ = grouped(shorter, longest + 1)
     batches, start = [], 0
     while start < len(order):
         rows = max(1, budget // max(1, int(lengths[order[start]])))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from nlp_transfer.data.checks import PLACE, Split
-from nlp_transfer.rows import windows
+from nlp_transfer.evaluation.answers import surest
+from nlp_transfer.rows import SPAN, windows
+from nlp_transfer.scratch import numbers, taken
 from nlp_transfer.tasks import Mistake, Task
 
 SHOWN = 10
@@ -43,22 +45,15 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
             **{name: _cut(split.rows[mistake.row][name]) for name in names},
             **mistake.said(),
         }
-        for mistake in by_confidence(mistakes)[:SHOWN]
+        for mistake in surest(mistakes, SHOWN)
     ]
-    pairs = Counter((str(mistake.gold), str(mistake.answer)) for mistake in mistakes).most_common(CONFUSIONS)
-    confusions = [{"gold": gold, "answer": answer, "count": count} for (gold, answer), count in pairs]
     return {
         "wrong": len(mistakes),
         "most_confident": shown,
-        **({"confusions": confusions} if task.closed else {}),
+        **({"confusions": confusions(mistakes)} if task.closed else {}),
         "by_length": by_length(task, judged, _characters(split, names)),
         **{f"by_{name}": by_group(task, judged, groups) for name, groups in task.groups(split.rows).items()},
     }
-
-
-def by_confidence(mistakes: Sequence[Mistake]) -> list[Mistake]:
-    """The surest first; equally sure ones as their rows stand."""
-    return sorted(mistakes, key=lambda mistake: -mistake.confidence)
 
 
 def by_length(task: Task, judged: Mapping[str, np.ndarray], lengths: np.ndarray) -> list[dict[str, Any]]:
@@ -69,45 +64,53 @@ def by_length(task: Task, judged: Mapping[str, np.ndarray], lengths: np.ndarray)
         judged: as `Task.judged` gave it.
         lengths: characters of each row (rows,). Rows of one length stay together, so that bins may be fewer or uneven.
     """
-    edges = np.unique(np.quantile(lengths, (0.25, 0.5, 0.75), method="inverted_cdf"))
-    bins = np.searchsorted(edges, lengths)
-    found = []
-    for number in np.unique(bins):
-        members = bins == number
+    counts: Counter[int] = Counter()
+    for start in range(0, len(lengths), SPAN):
+        each, times = np.unique(lengths[start : start + SPAN], return_counts=True)
+        counts.update(dict(zip(each.tolist(), times.tolist(), strict=True)))
+    occurring = sorted(counts)
+    reached = np.cumsum([counts[length] for length in occurring])
+    # of each quarter the longest texts: the first length by which so many rows are met
+    longest = {occurring[np.searchsorted(reached, share * len(lengths))] for share in (0.25, 0.5, 0.75)} | {
+        occurring[-1]
+    }
+    found, shortest = [], occurring[0]
+    for most in sorted(longest):
+        members = np.flatnonzero((lengths >= shortest) & (lengths <= most))
         score = _score(task, judged, members)
-        inside = lengths[members]
-        found.append(
-            {
-                "characters": [int(inside.min()), int(inside.max())],
-                "rows": len(inside),
-                task.primary.metric: score,
-            }
-        )
+        found.append({"characters": [shortest, most], "rows": len(members), task.primary.metric: score})
+        shortest = next((length for length in occurring if length > most), most)
     return found
+
+
+def confusions(mistakes: Iterable[Mistake]) -> list[dict[str, Any]]:
+    """Pairs of gold and answer, the most frequent first."""
+    pairs = Counter((str(mistake.gold), str(mistake.answer)) for mistake in mistakes).most_common(CONFUSIONS)
+    return [{"gold": gold, "answer": answer, "count": count} for (gold, answer), count in pairs]
 
 
 def by_group(task: Task, judged: Mapping[str, np.ndarray], groups: Sequence[str]) -> list[dict[str, Any]]:
     """The primary score of each group of rows, the largest first; `groups` says which each row is in."""
-    named, numbers = np.unique(np.array(groups), return_inverse=True)
-    counts = np.bincount(numbers)
+    named, group = np.unique(np.array(groups), return_inverse=True)
+    counts = np.bincount(group)
     return [
         {
             "group": str(named[i]),
             "rows": int(counts[i]),
-            task.primary.metric: _score(task, judged, numbers == i),
+            task.primary.metric: _score(task, judged, np.flatnonzero(group == i)),
         }
         for i in np.argsort(-counts, kind="stable")
     ]
 
 
 def _score(task: Task, judged: Mapping[str, np.ndarray], members: np.ndarray) -> float:
-    """The primary score of some rows."""
-    return task.metrics({name: values[members] for name, values in judged.items()})[task.primary.metric]
+    """The primary score of some rows by their numbers."""
+    return task.metrics({name: taken(values, members) for name, values in judged.items()})[task.primary.metric]
 
 
 def _characters(split: Split, names: Sequence[str]) -> np.ndarray:
     """Characters of all texts of each row (rows,)."""
-    counts = np.empty(len(split), dtype=np.int64)
+    counts = numbers(len(split), np.int64)
     for start, window in windows(split.rows, names):
         lengths = [[len(_text(cell)) for cell in cells] for cells in window.to_pydict().values()]
         counts[start : start + window.num_rows] = np.sum(lengths, 0)

@@ -12,6 +12,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import nn
 
+from nlp_transfer import scratch
 from nlp_transfer.data.activations import TOKENS, by_tokens
 from nlp_transfer.data.features import Features
 from nlp_transfer.environment import processes
@@ -41,28 +42,44 @@ def outputs_of(
     batches = every[rank::count]
     # a sharded model gathers its weights in every batch, so that all processes must have equally many
     more = every[:1] * (math.ceil(len(every) / count) - len(batches))
-    kept = []
+    placed, shares = Placed(features), []
     # what inference mode leaves in a sharded model's memory cannot be trained with
     with torch.no_grad() if is_sharded(model) else torch.inference_mode(), autocast or nullcontext():
         for indices in batches + more:
             if count == 1:
                 each_batch()
             batch = features.fetch(indices).to(state.device)
-            # a copy: a view would hold on to all that it was taken from
-            kept.append(features.task.keep(model(**batch.inputs), batch).cpu().numpy().copy())
+            kept = features.task.keep(model(**batch.inputs), batch).cpu().numpy()
+            if count == 1:
+                placed.put(indices, kept)
+            else:
+                shares.append((indices, kept.copy()))  # a view would hold on to all that it was taken from
     drop_gathered(model)
     if count > 1:
-        shares = gather_object(list(zip(batches, kept, strict=False)))
-        batches, kept = [share[0] for share in shares], [share[1] for share in shares]
-    outputs, order = np.concatenate(kept), np.argsort(np.concatenate(batches))
-    counts, pooling = features.task.kept(features.columns), features.task.windows_pooled
-    outputs = outputs[order if counts is None else _several(order, counts)]
-    return outputs if pooling is None else pooled_by_row(outputs, features.rows, pooling)
+        for indices, kept in gather_object(shares[: len(batches)]):
+            placed.put(indices, kept)
+    pooling = features.task.windows_pooled
+    assert placed.outputs is not None
+    return placed.outputs if pooling is None else pooled_by_row(placed.outputs, features.rows, pooling)
 
 
-def _several(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Where the rows of all features lie, feature by feature, when feature i came as the `order[i]`-th, with `counts[i]` rows."""
-    came = np.empty_like(counts)
-    came[order] = counts
-    begins = (np.cumsum(came) - came)[order]
-    return np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+class Placed:
+    """Outputs of features that come in any order, each put where it belongs; on the disk where they are many."""
+
+    def __init__(self, features: Features) -> None:
+        self.counts = features.task.kept(features.columns)
+        self.total = len(features) if self.counts is None else int(self.counts.sum())
+        self.begins = None if self.counts is None else np.cumsum(self.counts) - self.counts
+        self.outputs: np.ndarray | None = None
+
+    def put(self, indices: np.ndarray, kept: np.ndarray) -> None:
+        """What was kept of these features, of each as many rows as the task says, one feature after the other."""
+        if self.outputs is None:
+            self.outputs = scratch.table((self.total, *kept.shape[1:]), kept.dtype)
+        self.outputs[self._rows(indices)] = kept
+
+    def _rows(self, indices: np.ndarray) -> np.ndarray:
+        if self.counts is None or self.begins is None:
+            return indices
+        counts = self.counts[indices]
+        return np.repeat(self.begins[indices] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import numpy as np
 
 from nlp_transfer import members
+from nlp_transfer.scratch import numbers, spans
 
 if TYPE_CHECKING:
     import evaluate
@@ -88,10 +89,21 @@ def load(name: str) -> evaluate.Metric:
     return Wrapped(module_name=name, keep_in_memory=True)
 
 
+def most_probable(probabilities: Probabilities) -> Labels:
+    """The label with the highest probability of each row."""
+    found = numbers(len(probabilities), np.int64)
+    for some, room in spans(probabilities, found):
+        some.argmax(1, out=room)
+    return found
+
+
 def confusion(predictions: Labels, references: Labels) -> np.ndarray:
     """Counts (labels, labels): true labels down, predicted across."""
     size = int(max(predictions.max(), references.max())) + 1
-    return np.bincount(references * size + predictions, minlength=size * size).reshape(size, size)
+    counts = np.zeros(size * size, np.int64)
+    for answered, true in spans(predictions, references):
+        counts += np.bincount(true.astype(np.int64, copy=False) * size + answered, minlength=size * size)
+    return counts.reshape(size, size)
 
 
 def f1_by_label(predictions: Labels, references: Labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,4 +115,5 @@ def f1_by_label(predictions: Labels, references: Labels) -> tuple[np.ndarray, np
 
 def hits(predictions: Sets, references: Sets) -> tuple[np.ndarray, np.ndarray]:
     """For every label how many rows have it both truly and by prediction, and the sum of how many have it each way."""
-    return (predictions * references).sum(0), predictions.sum(0) + references.sum(0)
+    both = sum((answered * true).sum(0) for answered, true in spans(predictions, references))
+    return np.asarray(both), predictions.sum(0) + references.sum(0)

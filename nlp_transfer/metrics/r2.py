@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from nlp_transfer.metrics import Numbers
+from nlp_transfer.scratch import spans
 
 
 def r2(predictions: Numbers, references: Numbers) -> float:
@@ -12,6 +11,7 @@ def r2(predictions: Numbers, references: Numbers) -> float:
 
     Where all true numbers are the same: 1 if all are met, else 0.
     """
-    missed = np.sum((references - predictions) ** 2)
-    spread = np.sum((references - references.mean()) ** 2)
+    middle = references.mean()
+    missed = sum(((true - answered) ** 2).sum() for answered, true in spans(predictions, references))
+    spread = sum(((true - middle) ** 2).sum() for (true,) in spans(references))
     return float(1 - missed / spread) if spread else float(missed == 0)

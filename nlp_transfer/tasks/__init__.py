@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import members
+from nlp_transfer.rows import cells as cells_of
 from nlp_transfer.rows import column as column
 from nlp_transfer.training.batch import Batch
 from nlp_transfer.training.batch import pad as pad
@@ -93,7 +94,8 @@ class Task(ABC):
     closed: ClassVar[bool] = True
     """Whether answers are few and the same ones come again, so that confusions of two can be counted."""
     rows_apart: ClassVar[bool] = True
-    """Whether rows can be checked each by itself: `faults` and `uniform` are as they stand here, and memory need not hold all."""
+    """Whether rows can be checked and judged some at a time: `faults` and `uniform` are as they stand here, `judged` and
+    `mistakes` of all rows are those of some after those of others, and memory need not hold all."""
     pipeline_tag: ClassVar[str] = "text-classification"
     """What the Hub calls the task."""
 
@@ -237,8 +239,8 @@ class Task(ABC):
         """Every score of answers held against rows: numbers only."""
         return self.metrics(self.judged(answers, rows))
 
-    def details(self, answers: Sequence[Any], rows: Dataset) -> dict[str, Any]:  # noqa: ARG002
-        """What stands behind the scores, for the report: per class, confusion matrix."""
+    def details(self, answers: Sequence[Any], rows: Dataset, judged: Mapping[str, np.ndarray]) -> dict[str, Any]:  # noqa: ARG002
+        """What stands behind the scores, for the report: per class, confusion matrix; `judged` as `judged` gave it."""
         return {}
 
     def groups(self, rows: Dataset) -> Mapping[str, Sequence[str]]:  # noqa: ARG002
@@ -252,7 +254,7 @@ class Task(ABC):
         """
         return [
             Mistake(i, gold, answer.label, answer.probability)
-            for i, (gold, answer) in enumerate(zip(column(rows, self.answer_columns[0]), answers, strict=True))
+            for i, (gold, answer) in enumerate(zip(cells_of(rows, self.answer_columns[0]), answers, strict=True))
             if answer.label != gold
         ]
 

@@ -11,11 +11,10 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from datasets import Dataset
-from sklearn.metrics import confusion_matrix
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from nlp_transfer import texts
+from nlp_transfer import scratch, texts
 from nlp_transfer.errors import RowError, did_you_mean, listing
 from nlp_transfer.labels import (
     LABEL_NAMES,
@@ -29,13 +28,14 @@ from nlp_transfer.labels import (
 )
 from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.members import FITTED
+from nlp_transfer.metrics import confusion, most_probable
 from nlp_transfer.metrics.accuracy import accuracy
 from nlp_transfer.metrics.expected_calibration_error import expected_calibration_error
 from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
 from nlp_transfer.rows import cells
-from nlp_transfer.scratch import with_texts
+from nlp_transfer.scratch import filled, with_texts
 from nlp_transfer.tasks import Columns, Primary, Remark, Task, column
 from nlp_transfer.temperature import best_temperature, uncalibrated
 from nlp_transfer.training.batch import Batch
@@ -188,7 +188,7 @@ class Classification(LongTexts, Task):
 
     def _numbers(self, rows: Dataset) -> np.ndarray:
         numbers = {name: i for i, name in enumerate(self.classes)}
-        return np.array([numbers[label] for label in column(rows, "label")])
+        return filled((numbers[label] for label in cells(rows, "label")), len(rows), np.int64)
 
     def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
         """Probabilities (rows, labels), and the true labels (rows,)."""
@@ -199,7 +199,7 @@ class Classification(LongTexts, Task):
     def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Accuracy, macro and weighted F1, Matthews correlation, expected calibration error."""
         probabilities, references = judged["probabilities"], judged["references"]
-        predictions = probabilities.argmax(1)
+        predictions = most_probable(probabilities)
         return {
             "accuracy": accuracy(predictions, references),
             "macro_f1": macro_f1(predictions, references),
@@ -208,21 +208,26 @@ class Classification(LongTexts, Task):
             "expected_calibration_error": expected_calibration_error(probabilities, references),
         }
 
-    def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
+    def details(self, answers: Sequence[Answer], rows: Dataset, judged: Mapping[str, np.ndarray]) -> dict[str, Any]:  # noqa: ARG002
         """Precision, recall, F1 and support per class, and the confusion matrix (true labels down, predictions across)."""
-        predictions, references = [answer.label for answer in answers], column(rows, "label")
-        classes = list(self.classes)
-        table = per_label(references, predictions, classes, classes)
-        matrix = confusion_matrix(references, predictions, labels=classes).tolist()
-        found = {"per_class": table, "confusion_matrix": {"labels": classes, "rows": matrix}}
-        return found if self.calibration == "none" else {**found, "calibration": self._calibrated(answers, rows)}
+        counts = confusion(most_probable(judged["probabilities"]), judged["references"])
+        table = np.zeros((len(self.classes),) * 2, np.int64)
+        table[: len(counts), : len(counts)] = counts
+        found = {
+            "per_class": per_label(self.classes, np.diag(table), table.sum(0), table.sum(1)),
+            "confusion_matrix": {"labels": list(self.classes), "rows": table.tolist()},
+        }
+        return found if self.calibration == "none" else {**found, "calibration": self._calibrated(judged)}
 
-    def _calibrated(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, float]:
+    def _calibrated(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The temperature, and the calibration error without it and with it."""
-        after, references = self.judged(answers, rows).values()
+        after, references = judged["probabilities"], judged["references"]
+        before = scratch.table(after.shape, after.dtype)
+        for some, room in scratch.spans(after, before):
+            room[:] = uncalibrated(some, self.temperature)
         return {
             "temperature": self.temperature,
-            "ece_before": expected_calibration_error(uncalibrated(after, self.temperature), references),
+            "ece_before": expected_calibration_error(before, references),
             "ece_after": expected_calibration_error(after, references),
         }
 

@@ -267,7 +267,7 @@ class Entities(Task):
         """F1, precision and recall of entities, exact in characters and type; mean F1 of the types; words' accuracy."""
         return {**mentions.scores(judged), "word_accuracy": float(judged["right_words"].sum() / judged["words"].sum())}
 
-    def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
+    def details(self, answers: Sequence[Answer], rows: Dataset, judged: Mapping[str, np.ndarray]) -> dict[str, Any]:  # noqa: ARG002
         """Scores by type, how wrong entities are wrong, recall by their words, and how many tags were repaired."""
         golds, given = _golds(rows), [answer.mentions for answer in answers]
         return {

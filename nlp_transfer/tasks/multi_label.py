@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,7 +14,7 @@ from scipy.special import expit
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from nlp_transfer import texts
+from nlp_transfer import scratch, texts
 from nlp_transfer.errors import RowError, did_you_mean, listing
 from nlp_transfer.labels import (
     classes_of,
@@ -28,11 +28,12 @@ from nlp_transfer.labels import (
 )
 from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.members import FITTED
+from nlp_transfer.metrics import hits
 from nlp_transfer.metrics.multi_label_macro_f1 import multi_label_macro_f1
 from nlp_transfer.metrics.multi_label_micro_f1 import multi_label_micro_f1
 from nlp_transfer.metrics.ranking_average_precision import precision_by_row
 from nlp_transfer.metrics.subset_accuracy import subset_accuracy
-from nlp_transfer.rows import replaced
+from nlp_transfer.rows import cells, replaced
 from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column
 from nlp_transfer.thresholds import HALF, shared_threshold, thresholds_per_label
 from nlp_transfer.training.batch import Batch
@@ -178,14 +179,17 @@ class MultiLabel(LongTexts, Task):
         """Token ids of each row's text or texts, and 0 or 1 for every label where there are answers."""
         features = texts.encode(rows, tokenizer, self)
         if "labels" in rows:
-            features["labels"] = texts.of_features(self._table(column(rows, "labels")).tolist(), features)
+            features["labels"] = texts.of_features(
+                self._table(cells(rows, "labels"), len(rows["labels"])).tolist(), features
+            )
         return features
 
-    def _table(self, labels: Sequence[Sequence[str]]) -> np.ndarray:
-        """Whether each row has each label (rows, labels), 0 or 1."""
+    def _table(self, labels: Iterable[Sequence[str]], count: int) -> np.ndarray:
+        """Whether each of so many rows has each label (rows, labels), 0 or 1."""
         numbers = {name: i for i, name in enumerate(self.classes)}
-        table = np.zeros((len(labels), len(numbers)), dtype=np.int64)
+        table = scratch.table((count, len(numbers)), np.int64)
         for i, names in enumerate(labels):
+            table[i] = 0
             table[i, [numbers[name] for name in names]] = 1
         return table
 
@@ -205,7 +209,7 @@ class MultiLabel(LongTexts, Task):
         if self.thresholds == "half":
             return self
         choose = thresholds_per_label if self.thresholds == "per_label" else shared_threshold
-        return replace(self, cutoffs=choose(expit(outputs), self._table(column(rows, "labels"))))
+        return replace(self, cutoffs=choose(expit(outputs), self._table(cells(rows, "labels"), len(rows))))
 
     def decode(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> list[Any]:  # noqa: ARG002
         """The sigmoid of every logit, and the labels whose sigmoid reaches their threshold."""
@@ -225,10 +229,10 @@ class MultiLabel(LongTexts, Task):
 
     def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
         """Given and true labels (rows, labels), 0 or 1, and how well the true ones are ranked (rows,)."""
-        references = self._table(column(rows, "labels"))
+        references = self._table(cells(rows, "labels"), len(rows))
         each = (list(answer.probabilities.values()) for answer in answers)
         probabilities = np.fromiter(each, np.dtype((float, len(self.classes))), len(answers))
-        predictions = self._table([answer.labels for answer in answers])
+        predictions = self._table((answer.labels for answer in answers), len(answers))
         ranked = precision_by_row(probabilities, references)
         return {"predictions": predictions, "references": references, "ranked": ranked}
 
@@ -242,12 +246,13 @@ class MultiLabel(LongTexts, Task):
             "ranking_average_precision": float(judged["ranked"].mean()),
         }
 
-    def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
+    def details(self, answers: Sequence[Answer], rows: Dataset, judged: Mapping[str, np.ndarray]) -> dict[str, Any]:  # noqa: ARG002
         """Threshold, precision, recall, F1 and support of each label, and how many rows have none."""
-        predictions, references, _ = self.judged(answers, rows).values()
-        table = per_label(references, predictions, self.classes, None)
+        predictions, references = judged["predictions"], judged["references"]
+        right, _ = hits(predictions, references)
+        table = per_label(self.classes, right, predictions.sum(0), references.sum(0))
         cutoffs = zip(table.items(), self._cutoffs, strict=True)
-        bare = {"true": int((references.sum(1) == 0).sum()), "answered": int((predictions.sum(1) == 0).sum())}
+        bare = {"true": int((~references.any(1)).sum()), "answered": int((~predictions.any(1)).sum())}
         return {
             "per_label": {name: {"threshold": cutoff, **scores} for (name, scores), cutoff in cutoffs},
             "rows_without_label": bare,
@@ -256,7 +261,7 @@ class MultiLabel(LongTexts, Task):
     def mistakes(self, answers: Sequence[Answer], rows: Dataset) -> list[Mistake]:
         """The rows with a label too many or missing; as sure as the surest of these labels is wrong."""
         found = []
-        for i, (gold, answer) in enumerate(zip(column(rows, "labels"), answers, strict=True)):
+        for i, (gold, answer) in enumerate(zip(cells(rows, "labels"), answers, strict=True)):
             if wrong := set(gold) ^ set(answer.labels):
                 sure = [
                     1 - chance if name in gold else chance

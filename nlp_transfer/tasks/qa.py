@@ -237,7 +237,7 @@ class QA(Task):
             scores["unanswerable_accuracy"] = float(exact[~answerable].mean())
         return scores
 
-    def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
+    def details(self, answers: Sequence[Answer], rows: Dataset, judged: Mapping[str, np.ndarray]) -> dict[str, Any]:  # noqa: ARG002
         """How many questions have an answer, how many were given one, and from which score on none is given."""
         answerable = sum(bool(texts) for texts in _golds(rows))
         answered = sum(bool(answer.text) for answer in answers)

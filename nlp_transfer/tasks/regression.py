@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from nlp_transfer import texts
+from nlp_transfer import scratch, texts
 from nlp_transfer.errors import RequestError, RowError
 from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.members import FITTED
@@ -22,7 +22,8 @@ from nlp_transfer.metrics.pearson_correlation import pearson_correlation
 from nlp_transfer.metrics.r2 import r2
 from nlp_transfer.metrics.root_mean_squared_error import root_mean_squared_error
 from nlp_transfer.metrics.spearman_correlation import spearman_correlation
-from nlp_transfer.rows import replaced
+from nlp_transfer.rows import cells, replaced
+from nlp_transfer.scratch import filled
 from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column
 from nlp_transfer.training.batch import Batch
 
@@ -30,6 +31,9 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 FAR = 10
 """A target is far when it is more than this many times the interquartile range away from the median."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of the errors, in the report."""
 
 BANDS = 5
 """Parts of about equally many rows, by their targets, whose shares a cut keeps."""
@@ -212,30 +216,36 @@ class Regression(LongTexts, Task):
         errors = outputs.logits.float().squeeze(-1) - batch.targets["target"]
         return (errors**2).sum(), float(len(errors))
 
-    def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:
+    def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:  # noqa: ARG002
         """The task with the half width of its intervals: split conformal prediction on validation (Lei et al. 2018).
 
         Of other rows like these, a share of `coverage` or more then lies inside, on average over splits. Where there are too
         few rows for such a promise, the half width is the largest error.
         """
-        errors = np.abs(self._values(self.decode(outputs, features, rows)) - np.array(column(rows, "target")))
+        true = filled(cells(rows, "target"), len(rows), np.float64)
+        errors = scratch.numbers(len(rows), np.float64)
+        for some, its, room in scratch.spans(outputs, true, errors):
+            room[:] = np.abs(self._values(some) - its)
+        errors.sort()
         # one more row than there are, so that a row to come is one among them
         rank = min(int(np.ceil((len(errors) + 1) * self.coverage)), len(errors))
-        return replace(self, margin=float(np.sort(errors)[rank - 1]))
+        return replace(self, margin=float(errors[rank - 1]))
 
     def decode(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> list[Any]:  # noqa: ARG002
         """Numbers in the unit of the targets."""
-        values = outputs[:, 0].astype(np.float64) * self.deviation + self.mean
+        values = self._values(outputs).tolist()
         if self.margin is None:
-            return [Answer(value) for value in values.tolist()]
-        return [Answer(value, value - self.margin, value + self.margin) for value in values.tolist()]
+            return [Answer(value) for value in values]
+        return [Answer(value, value - self.margin, value + self.margin) for value in values]
 
-    def _values(self, answers: Sequence[Answer]) -> np.ndarray:
-        return np.array([answer.value for answer in answers])
+    def _values(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs (rows, 1) in the unit of the targets (rows,)."""
+        return outputs[:, 0].astype(np.float64) * self.deviation + self.mean
 
     def judged(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, np.ndarray]:
         """Answered and true numbers (rows,)."""
-        return {"predictions": self._values(answers), "references": np.array(column(rows, "target"))}
+        predictions = filled((answer.value for answer in answers), len(answers), np.float64)
+        return {"predictions": predictions, "references": filled(cells(rows, "target"), len(rows), np.float64)}
 
     def metrics(self, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Pearson and Spearman correlation, root mean squared and mean absolute error in the target's unit, R2."""
@@ -248,21 +258,23 @@ class Regression(LongTexts, Task):
             "r2": r2(predictions, references),
         }
 
-    def details(self, answers: Sequence[Answer], rows: Dataset) -> dict[str, Any]:
+    def details(self, answers: Sequence[Answer], rows: Dataset, judged: Mapping[str, np.ndarray]) -> dict[str, Any]:  # noqa: ARG002
         """What the intervals promise and hold, and quantiles of the errors (answer less truth) in the target's unit."""
-        predictions, references = self.judged(answers, rows).values()
-        errors = predictions - references
-        quantiles = {f"{share:g}": float(np.quantile(errors, share)) for share in (0.05, 0.25, 0.5, 0.75, 0.95)}
-        found: dict[str, Any] = {"error_quantiles": quantiles}
+        errors = scratch.numbers(len(judged["references"]), np.float64)
+        np.subtract(judged["predictions"], judged["references"], out=errors)
+        quantiles = np.quantile(errors, QUANTILES, overwrite_input=True)
+        found: dict[str, Any] = {
+            "error_quantiles": {f"{share:g}": float(error) for share, error in zip(QUANTILES, quantiles, strict=True)}
+        }
         if self.margin is not None:
-            inside = float(np.mean(np.abs(errors) <= self.margin))
+            inside = sum(int((np.abs(some) <= self.margin).sum()) for (some,) in scratch.spans(errors)) / len(errors)
             found["interval"] = {"asked": self.coverage, "covered": inside, "half_width": self.margin}
         return found
 
     def mistakes(self, answers: Sequence[Answer], rows: Dataset) -> list[Mistake]:
         """The rows whose answer is off by more than the tolerance, each with how far it is off."""
         tolerance = self.deviation / 2 if self.tolerance is None else self.tolerance
-        pairs = zip(column(rows, "target"), answers, strict=True)
+        pairs = zip(cells(rows, "target"), answers, strict=True)
         return [
             Mistake(i, gold, answer.value, off)
             for i, (gold, answer) in enumerate(pairs)

@@ -14,6 +14,7 @@ from datasets import Dataset
 from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
 from nlp_transfer.labels import LABEL_NAMES, label_text
 from nlp_transfer.members import FITTED
+from nlp_transfer.metrics import most_probable
 from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
 from nlp_transfer.metrics.quadratic_kappa import quadratic_kappa
 from nlp_transfer.rows import cells
@@ -162,8 +163,8 @@ class Sentiment(Classification):
         """The scores of classification; for stars also mean absolute error and quadratic kappa."""
         scores = super().metrics(judged)
         if self._graded_as_stars:
-            stars = np.array([int(name[0]) for name in self.classes])
-            predictions, references = judged["probabilities"].argmax(1), judged["references"]
+            stars = np.array([int(name[0]) for name in self.classes], np.int8)
+            predictions, references = most_probable(judged["probabilities"]), judged["references"]
             scores["mean_absolute_error"] = mean_absolute_error(stars[predictions], stars[references])
             scores["quadratic_kappa"] = quadratic_kappa(stars[predictions], stars[references])
         return scores

@@ -24,7 +24,8 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single
 from nlp_transfer.data.splits import load
 from nlp_transfer.errors import RequestError, Stopped
-from nlp_transfer.evaluation import answers
+from nlp_transfer.evaluation import answers, errors
+from nlp_transfer.judging import write_errors
 from nlp_transfer.rows import Writer, column, windows
 from nlp_transfer.runs import Run, load_run
 from nlp_transfer.scratch import selected
@@ -45,7 +46,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "WRITTEN", 64)
     monkeypatch.setattr(rows, "WRITTEN", 1024)
     monkeypatch.setattr(rows, "APART", 4)
-    for module in (cuts, grouping, rows, scratch):
+    for module in (cuts, errors, grouping, rows, scratch):
         monkeypatch.setattr(module, "SPAN", 16)
     monkeypatch.setattr(scratch, "MANY", 1)
     monkeypatch.setattr(repeats, "PART", 16)
@@ -251,6 +252,30 @@ def trained(source: Path, model: Path, output: Path, **settings: Any) -> Run:
     )
 
 
+@pytest.mark.parametrize("name", [name for name in names() if find(name).rows_apart])
+def test_many_rows_are_judged_as_few(name: str, large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = [{each: row[each] for each in row if each != "id"} for row in find(name).sample * 20]
+    data = load(DataSettings(source={"train": sample, "validation": sample, "test": sample}), {}, find(name)(), seed=0)
+    split, width = data.splits["test"], data.task.head()[1]["num_labels"]
+    outputs = np.random.default_rng(0).normal(size=(len(split), width)).astype(np.float32)
+    found = []
+    for many in (0, 2**16):
+        monkeypatch.setattr(answers, "MANY", many)
+        monkeypatch.setattr(errors, "SPAN", 16 if many else 2**16)
+        task = data.task.calibrate(outputs, split.rows, split.rows)
+        decoded = answers.decoded(task, outputs, split.rows, split.rows)
+        judged = answers.judged_from(task, decoded, split.rows)
+        mistakes = answers.mistakes_in(task, decoded, split.rows)
+        assert [type(each) is list for each in (decoded, mistakes)] == [bool(many)] * 2
+        assert 0 < len(mistakes) < len(split)
+        said = errors.analysis(task, judged, mistakes, split)
+        kept = {key: (values.dtype, values.tolist()) for key, values in judged.items()}
+        found.append(
+            (task, kept, [*mistakes], [*answers.surest(mistakes)], said, task.details(decoded, split.rows, judged))
+        )
+    assert found[0] == found[1]
+
+
 def test_a_training_on_a_large_file_is_that_on_a_small_one(
     tmp_path: Path, tiny_bert: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +292,14 @@ def test_a_training_on_a_large_file_is_that_on_a_small_one(
     theirs = other.evaluate(path)
     assert judged.scores == theirs.scores
     assert judged.details == theirs.details
-    assert judged.mistakes == theirs.mistakes
+    assert isinstance(judged.mistakes, answers.Mistakes)
+    assert [*judged.mistakes] == theirs.mistakes
+    assert judged.mistakes[3] == theirs.mistakes[3]
+    assert judged.mistakes[-9:-2] == theirs.mistakes[-9:-2]
+    assert [*judged.places] == [*theirs.places]
+    for name, each in {"large": judged, "small": theirs}.items():
+        assert write_errors(each, path, tmp_path / f"{name}.jsonl") == len(theirs.mistakes)
+    assert (tmp_path / "large.jsonl").read_text() == (tmp_path / "small.jsonl").read_text()
     assert [*judged.answers] == theirs.answers
     assert judged.answers[7] == theirs.answers[7]
     assert judged.answers[-9:-2] == theirs.answers[-9:-2]
@@ -318,8 +350,8 @@ def test_a_resumed_training_fetches_no_batch_again(
 
 
 @pytest.mark.slow
-def test_memory_hardly_grows_with_the_rows_of_a_training(tmp_path: Path) -> None:
-    """The whole command in fresh processes. Texts and token ids are some 400 bytes a row, a number is 8."""
+def test_memory_hardly_grows_with_the_rows(tmp_path: Path) -> None:
+    """Training and evaluation in fresh processes. Texts and token ids are some 400 bytes a row, a number is 8."""
     script = Path(__file__).parents[2] / "benchmarks" / "large_data.py"
     sizes, output = (70_000, 1_070_000), tmp_path / "figures.json"
     command = [sys.executable, str(script), "--rows", *map(str, sizes), "--max_steps", "20", "--judged", "1000"]
@@ -330,9 +362,10 @@ def test_memory_hardly_grows_with_the_rows_of_a_training(tmp_path: Path) -> None
     )
     few, many = json.loads(output.read_text())["figures"]
     assert few["rows_by_split"] == {"train": sizes[0] - 2000, "validation": 1000, "test": 1000}
-    grown = many["peak_anonymous_bytes"] - few["peak_anonymous_bytes"]
-    # a measurement of a process varies by more than ten megabytes, one list of all rows would be eight
-    assert grown < 8 * (sizes[1] - sizes[0]) + 2**24
+    for part in ("train", "evaluate"):
+        grown = many[part]["peak_anonymous_bytes"] - few[part]["peak_anonymous_bytes"]
+        # a measurement of a process varies by more than ten megabytes, one list of all rows would be eight
+        assert grown < 8 * (sizes[1] - sizes[0]) + 2**24, part
 
 
 def test_rows_that_are_selected_are_those_that_datasets_selects() -> None:

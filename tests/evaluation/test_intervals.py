@@ -11,9 +11,12 @@ from nlp_transfer.tasks.classification import Classification
 DRAWS = 1000
 
 
-@pytest.mark.parametrize("rows", [30, 400])
-def test_the_interval_of_an_accuracy_is_that_of_a_binomial(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rows", "most"), [(30, 30), (400, 400), (400, 100), (4000, 300)])
+def test_the_interval_of_an_accuracy_is_that_of_a_binomial(
+    rows: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(intervals, "DRAWS", DRAWS)
+    monkeypatch.setattr(intervals, "MOST", most)
     right = round(0.8 * rows)
     references = np.arange(rows) % 2
     given = np.where(np.arange(rows) < right, references, 1 - references)

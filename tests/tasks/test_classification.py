@@ -251,7 +251,7 @@ def test_scores_of_drawn_rows_come_from_the_judged_arrays(task, answers):
 
 
 def test_details_by_hand(task, answers):
-    details = task.details(answers, rows_of(GOLD))
+    details = task.details(answers, rows_of(GOLD), task.judged(answers, rows_of(GOLD)))
     assert details["confusion_matrix"] == {"labels": ["a", "b", "c"], "rows": [[1, 0, 0], [0, 1, 1], [1, 0, 0]]}
     assert details["per_class"]["a"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1}
     assert details["per_class"]["b"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}

@@ -292,7 +292,7 @@ def test_scores_are_seqevals(data: Data) -> None:
     assert found["macro_f1"] == pytest.approx(f1_score(gold, given, average="macro"))
     right = [a == b for x, answer in zip(gold, answers, strict=True) for a, b in zip(x, answer.tags, strict=True)]
     assert found["word_accuracy"] == pytest.approx(np.mean(right))
-    details = data.task.details(answers, test.rows)
+    details = data.task.details(answers, test.rows, {})
     for kind, score in zip(data.task.types, f1_score(gold, given, average=None), strict=True):
         assert details["per_type"][kind]["f1"] == pytest.approx(score)
     assert details["repaired"] == sum(answer.repaired for answer in answers) > 0
@@ -324,7 +324,7 @@ def test_answers_mistakes_and_groups(data: Data) -> None:
     assert answers[1].words(2) == ["rained (LOC)", "0.92"]
     assert answers[0].cells()["tags"][3] == "B-LOC"
     json.dumps([answer.cells() for answer in answers])
-    details = data.task.details(answers, test.rows)
+    details = data.task.details(answers, test.rows, {})
     assert details["misses"] == {"type": 1, "boundary": 1, "type_and_boundary": 0, "invented": 1, "missed": 0}
     assert details["recall_by_words"] == {
         "1 word": {"recall": 2 / 3, "support": 3},
@@ -339,7 +339,7 @@ def test_answers_mistakes_and_groups(data: Data) -> None:
     assert all(0.8 < mistake.confidence < 1 for mistake in mistakes)
     missed = data.task.decode(scored([["O"] * len(each) for each in TOKENS]), encoded(data).columns, test.rows)
     assert [mistake.row for mistake in data.task.mistakes(missed, test.rows)] == [0, 2]
-    assert data.task.details(missed, test.rows)["misses"]["missed"] == 4
+    assert data.task.details(missed, test.rows, {})["misses"]["missed"] == 4
     assert not data.task.mistakes(data.task.decode(scored(TAGS), encoded(data).columns, test.rows), test.rows)
     errors = analysis(data.task, data.task.judged(answers, test.rows), mistakes, test)
     assert {entry["group"]: entry["rows"] for entry in errors["by_entities"]} == {"2 to 3": 2, "none": 1}

@@ -140,9 +140,14 @@ def test_answers_scores_and_mistakes_by_hand():
 
 def test_details_are_those_of_scikit_learn_label_by_label():
     task, rows = fitted(), rows_of(SETS)
-    details = task.details(task.decode(LOGITS, rows, rows), rows)
+    answers = task.decode(LOGITS, rows, rows)
+    details = task.details(answers, rows, task.judged(answers, rows))
     table = classification_report(
-        task._table(SETS), (LOGITS >= 0).astype(int), target_names=task.classes, output_dict=True, zero_division=0
+        task._table(SETS, len(SETS)),
+        (LOGITS >= 0).astype(int),
+        target_names=task.classes,
+        output_dict=True,
+        zero_division=0,
     )
     for name in task.classes:
         expected = {"f1" if key == "f1-score" else key: value for key, value in table[name].items()}

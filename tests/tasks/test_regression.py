@@ -123,7 +123,8 @@ def test_intervals_cover_what_they_promise_on_other_rows():
         outputs = np.zeros((50, 1), dtype=np.float32)
         known = task.calibrate(outputs[:25], rows.select(range(25)), rows.select(range(25)))
         new = rows.select(range(25, 50))
-        details = known.details(known.decode(outputs[25:], new, new), new)["interval"]
+        answers = known.decode(outputs[25:], new, new)
+        details = known.details(answers, new, known.judged(answers, new))["interval"]
         assert details["asked"] == 0.8
         covered.append(details["covered"])
     assert 0.8 <= np.mean(covered) <= 0.88
