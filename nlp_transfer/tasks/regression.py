@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import pyarrow
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -144,7 +145,7 @@ class Regression(LongTexts, Task):
 
     def fit(self, rows: Dataset) -> Self:
         """Learn the targets' mean and standard deviation."""
-        targets = np.array(self._targets(rows))
+        targets = self._targets(rows)
         with np.errstate(over="ignore", invalid="ignore"):
             mean, deviation = float(targets.mean()), float(targets.std())
         if not np.isfinite(deviation):
@@ -157,15 +158,20 @@ class Regression(LongTexts, Task):
         """Targets as numbers."""
         if "target" not in rows.column_names:
             return rows
-        return replaced(rows, "target", self._targets(rows))
+        targets = self._targets(rows)
+        # a column is put beside those of a selection by copying all of them
+        known = pyarrow.types.is_float64(rows.data.schema.field("target").type)
+        return rows if known else replaced(rows, "target", targets)
 
-    def _targets(self, rows: Dataset) -> list[float]:
-        numbers = []
-        for i, cell in enumerate(column(rows, "target")):
+    def _targets(self, rows: Dataset) -> np.ndarray:
+        """Every row's target as a number (rows,)."""
+        return filled(self._numbers(rows), len(rows), np.float64)
+
+    def _numbers(self, rows: Dataset) -> Iterator[float]:
+        for i, cell in enumerate(cells(rows, "target")):
             if (number := self._number(cell)) is None:
                 raise RowError(i, f"{self._no_number(cell)}.")
-            numbers.append(number)
-        return numbers
+            yield number
 
     def notes(self) -> list[str]:
         """The targets' scale."""
@@ -175,7 +181,7 @@ class Regression(LongTexts, Task):
 
     def remarks(self, rows: Dataset) -> list[Remark]:
         """Targets that are far from all others, as a code for "not known" is."""
-        targets = np.array(column(rows, "target"))
+        targets = self._targets(rows)
         low, median, high = np.quantile(targets, (0.25, 0.5, 0.75))
         away = np.abs(targets - median)
         far = np.flatnonzero(away > FAR * (high - low)) if high > low else np.array([], dtype=int)
@@ -189,7 +195,7 @@ class Regression(LongTexts, Task):
 
     def strata(self, rows: Dataset) -> Iterable[Hashable]:
         """In which fifth of the targets each lies: a cut keeps their spread."""
-        targets = np.array(column(rows, "target"))
+        targets = self._targets(rows)
         edges = np.unique(np.quantile(targets, np.arange(1, BANDS) / BANDS))
         return (int(band) for band in np.searchsorted(edges, targets))
 
