@@ -7,9 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nlp_transfer.configurations import Pin
 from nlp_transfer.data import writers
 from nlp_transfer.data.checks import PLACE, Split
+from nlp_transfer.data.columns import LargeColumns
 from nlp_transfer.data.sources import single
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.evaluation.answers import answers_at, surest
@@ -97,13 +100,15 @@ def write_errors(judgement: Judgement, source: Any, target: Path) -> int:
 
     def record(mistake: Mistake, answer: Any) -> dict[str, Any]:
         place = judgement.places[mistake.row]
+        place = int(place) if isinstance(place, np.integer) else place  # as JSON knows it
         number = places.index(place) if rows is None else rows[place]
         row = {name: column[number] for name, column in whole.items()}
         added = {"place": place, "gold": mistake.gold, **answer.cells()}
         return {**row, **{renamed[name]: cell for name, cell in added.items()}}
 
     wrong = surest(judgement.mistakes)
-    with writers.writing(target, kind, [*table.columns, *renamed.values()]) as write:
+    types = table.columns.types if isinstance(table.columns, LargeColumns) else None
+    with writers.writing(target, kind, [*table.columns, *renamed.values()], types) as write:
         while some := list(islice(wrong, TOGETHER)):
             answers = answers_at(judgement.answers, [mistake.row for mistake in some])
             write([record(*each) for each in zip(some, answers, strict=True)])

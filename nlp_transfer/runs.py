@@ -23,7 +23,7 @@ from nlp_transfer.data.findings import plural
 from nlp_transfer.data.splits import load_one
 from nlp_transfer.environment import processes
 from nlp_transfer.errors import RequestError, first_line, listing
-from nlp_transfer.evaluation.answers import decoded, judged_from, mistakes_in
+from nlp_transfer.evaluation.answers import decoded, judged_from, mistakes_in, places_of
 from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
@@ -40,14 +40,17 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Judgement:
-    """Answers to the rows of one split, and what they are worth."""
+    """Answers to the rows of one split, and what they are worth.
+
+    Answers, mistakes and places are lists; of more than 65,536 rows, sequences that make each item when it is asked for.
+    """
 
     answers: Sequence[Any]
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     details: dict[str, Any]
     mistakes: Sequence[Mistake]
-    places: Sequence[int]
+    places: Sequence[Any] | np.ndarray
     """Where in its file the row of each answer stands."""
     judged: Mapping[str, np.ndarray] = field(default_factory=dict)
     """As `Task.judged` gave it: what the scores were made of."""
@@ -172,7 +175,7 @@ class Run:
         judged, mistakes = judged_from(task, answers, rows), mistakes_in(task, answers, rows)
         details = {**task.details(answers, rows, judged), "errors": analysis(task, judged, mistakes, split)}
         scores, intervals = task.metrics(judged), bootstrap(task, judged)
-        return Judgement(answers, scores, intervals, details, mistakes, rows[PLACE], judged)
+        return Judgement(answers, scores, intervals, details, mistakes, places_of(rows), judged)
 
     def outputs(
         self,

@@ -66,19 +66,24 @@ def table(shape: tuple[int, ...], kind: Any) -> np.ndarray:
     return numbers(math.prod(shape), kind).reshape(shape)
 
 
-def taken(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Some rows of a table by their numbers (rows,), as `numbers`."""
-    found = table((len(indices), *values.shape[1:]), values.dtype)
-    for start in range(0, len(indices), SPAN):
-        span = indices[start : start + SPAN]
-        found[start : start + SPAN] = values[span]
-        if values.nbytes >= MANY:
-            touched(len(span))
+def chosen(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The rows of a table of which a mask (rows,) says so, as `numbers`."""
+    found, begun = table((int(mask.sum()), *values.shape[1:]), values.dtype), 0
+    for some, here in spans(values, mask):
+        part = some[here]
+        found[begun : begun + len(part)] = part
+        begun += len(part)
     return found
 
 
 def spans(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Some rows of each array after the other, so that what is computed of them needs little room."""
+    """Some rows of each array after the other, so that what is computed of them needs little room.
+
+    Raises:
+        ValueError: where one has more rows than another.
+    """
+    if len({len(array) for array in arrays}) > 1:
+        raise ValueError(f"arrays of {', '.join(str(len(array)) for array in arrays)} rows where they belong together.")
     for start in range(0, len(arrays[0]), SPAN):
         yield tuple(array[start : start + SPAN] for array in arrays)
         if len(arrays[0]) > SPAN:

@@ -255,10 +255,11 @@ def test_a_parquet_column_keeps_one_type(run: Run, tmp_path: Path, small_windows
     assert after["n"].to_pylist() == list(range(40))
     assert after["mixed"].to_pylist()[:2] == ["x", "1"]
     assert after["late"].to_pylist()[38:] == [None, "7"]
-    rows[39]["n"] = "many"
-    save(tmp_path / "new.jsonl", rows)  # type: ignore[arg-type]
-    with pytest.raises(RequestError, match='column "n" began as int64'):
-        predict_file(run, tmp_path / "new.jsonl", tmp_path / "answers.parquet")
+    for late in ("many", 4.5):
+        rows[39]["n"] = late
+        save(tmp_path / "new.jsonl", rows)  # type: ignore[arg-type]
+        with pytest.raises(RequestError, match='column "n" began as int64'):
+            predict_file(run, tmp_path / "new.jsonl", tmp_path / "answers.parquet")
 
 
 BAD = {

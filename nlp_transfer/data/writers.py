@@ -198,6 +198,11 @@ class JsonLines(Writer):
         """Nothing stands at the end."""
 
 
+def _refuse_fractions(cells: Sequence[Any]) -> None:
+    if found := next((cell for cell in cells if isinstance(cell, float) and not cell.is_integer()), None):
+        raise ValueError(f"{found} is no whole number")
+
+
 def _json_lines(rows: Sequence[Mapping[str, Any]], ensure_ascii: bool) -> bytes:
     return "".join([json.dumps(row, ensure_ascii=ensure_ascii, default=str) + "\n" for row in rows]).encode()
 
@@ -245,6 +250,8 @@ class Parquet(Writer):
         if field.name not in self.types and field.type == pyarrow.string():
             cells = [cell if cell is None or isinstance(cell, str) else str(_cell(cell)) for cell in cells]
         try:
+            if pyarrow.types.is_integer(field.type):  # pyarrow would cut fractions off without a word
+                _refuse_fractions(cells)
             return pyarrow.array(cells, type=field.type)
         except (ValueError, TypeError, OverflowError) as error:
             raise RequestError(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
+import pyarrow
 from datasets import Dataset
 
 from nlp_transfer import scratch
-from nlp_transfer.rows import touched
+from nlp_transfer.data.checks import PLACE
+from nlp_transfer.rows import cells, touched
 from nlp_transfer.tasks import Mistake, Task
 
 MANY = 2**16
@@ -21,7 +23,7 @@ WINDOW = 2**12
 """Rows whose answers are decoded together."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answers(Sequence[Any]):
     """The answers that a task decodes from outputs of which each row has its own."""
 
@@ -58,7 +60,7 @@ class Answers(Sequence[Any]):
         return self.task.decode(outputs, self.features.select(chosen), rows), rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mistakes(Sequence[Mistake]):
     """The rows among many that were answered wrongly: which, and how sure it was; all else is found again when asked for."""
 
@@ -92,7 +94,7 @@ class Mistakes(Sequence[Mistake]):
     def __iter__(self) -> Iterator[Mistake]:
         return self.at(range(len(self)))
 
-    def at(self, chosen: Sequence[int]) -> Iterator[Mistake]:
+    def at(self, chosen: Sequence[int] | np.ndarray) -> Iterator[Mistake]:
         """Some of them by their numbers, in this order."""
         for start in range(0, len(chosen), WINDOW):
             numbers = self.numbers[np.array(chosen[start : start + WINDOW], dtype=int)]
@@ -111,7 +113,11 @@ def decoded(task: Task, outputs: np.ndarray, features: Dataset, rows: Dataset) -
 
 
 def judged_from(task: Task, answers: Sequence[Any], rows: Dataset) -> dict[str, np.ndarray]:
-    """As `Task.judged`; of many rows window by window, on the disk."""
+    """As `Task.judged`; of many rows window by window, on the disk.
+
+    Raises:
+        ValueError: where a task gives windows arrays that do not go together.
+    """
     if not isinstance(answers, Answers):
         return task.judged(answers, rows)
     found: dict[str, np.ndarray] = {}
@@ -119,6 +125,8 @@ def judged_from(task: Task, answers: Sequence[Any], rows: Dataset) -> dict[str, 
         for name, values in task.judged(some, its).items():
             if name not in found:
                 found[name] = scratch.table((len(answers), *values.shape[1:]), values.dtype)
+            if (values.dtype, values.shape[1:]) != (found[name].dtype, found[name].shape[1:]):
+                raise ValueError(f"{task.name} judges rows by {name} of several types or shapes.")
             found[name][start : start + len(values)] = values
     return found
 
@@ -133,11 +141,18 @@ def answers_at(answers: Sequence[Any], numbers: Sequence[int]) -> list[Any]:
     return answers.at(numbers)[0] if isinstance(answers, Answers) else [answers[i] for i in numbers]
 
 
+def places_of(rows: Dataset) -> Sequence[Any] | np.ndarray:
+    """Where in its file each row stands."""
+    if len(rows) > MANY and pyarrow.types.is_integer(rows.data.schema.field(PLACE).type):
+        return scratch.filled(cells(rows, PLACE), len(rows), np.int64)
+    return list(cells(rows, PLACE))
+
+
 def surest(wrong: Sequence[Mistake], count: int | None = None) -> Iterator[Mistake]:
     """Mistakes, the surest first, equally sure ones as their rows stand: all, or so many."""
     if not isinstance(wrong, Mistakes):
         yield from sorted(wrong, key=lambda mistake: -mistake.confidence)[:count]
     elif count is None:
-        yield from wrong.at(np.argsort(-wrong.confidences, kind="stable").tolist())
+        yield from wrong.at(np.argsort(-wrong.confidences, kind="stable"))
     else:
         yield from wrong.at(heapq.nsmallest(count, range(len(wrong)), key=lambda i: -wrong.confidences[i]))

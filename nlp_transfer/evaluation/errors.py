@@ -11,7 +11,7 @@ import numpy as np
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.evaluation.answers import surest
 from nlp_transfer.rows import SPAN, windows
-from nlp_transfer.scratch import numbers, taken
+from nlp_transfer.scratch import chosen, numbers
 from nlp_transfer.tasks import Mistake, Task
 
 SHOWN = 10
@@ -76,9 +76,9 @@ def by_length(task: Task, judged: Mapping[str, np.ndarray], lengths: np.ndarray)
     }
     found, shortest = [], occurring[0]
     for most in sorted(longest):
-        members = np.flatnonzero((lengths >= shortest) & (lengths <= most))
+        members = (lengths >= shortest) & (lengths <= most)
         score = _score(task, judged, members)
-        found.append({"characters": [shortest, most], "rows": len(members), task.primary.metric: score})
+        found.append({"characters": [shortest, most], "rows": int(members.sum()), task.primary.metric: score})
         shortest = next((length for length in occurring if length > most), most)
     return found
 
@@ -97,15 +97,15 @@ def by_group(task: Task, judged: Mapping[str, np.ndarray], groups: Sequence[str]
         {
             "group": str(named[i]),
             "rows": int(counts[i]),
-            task.primary.metric: _score(task, judged, np.flatnonzero(group == i)),
+            task.primary.metric: _score(task, judged, group == i),
         }
         for i in np.argsort(-counts, kind="stable")
     ]
 
 
 def _score(task: Task, judged: Mapping[str, np.ndarray], members: np.ndarray) -> float:
-    """The primary score of some rows by their numbers."""
-    return task.metrics({name: taken(values, members) for name, values in judged.items()})[task.primary.metric]
+    """The primary score of the rows of a mask (rows,)."""
+    return task.metrics({name: chosen(values, members) for name, values in judged.items()})[task.primary.metric]
 
 
 def _characters(split: Split, names: Sequence[str]) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import numpy as np
 
 from nlp_transfer import members
-from nlp_transfer.scratch import numbers, spans
+from nlp_transfer.scratch import spans
 
 if TYPE_CHECKING:
     import evaluate
@@ -90,10 +90,10 @@ def load(name: str) -> evaluate.Metric:
 
 
 def most_probable(probabilities: Probabilities) -> Labels:
-    """The label with the highest probability of each row."""
-    found = numbers(len(probabilities), np.int64)
+    """The label with the highest probability of each row, in as few bytes as it fits."""
+    found = np.empty(len(probabilities), np.min_scalar_type(probabilities.shape[1] - 1))
     for some, room in spans(probabilities, found):
-        some.argmax(1, out=room)
+        room[:] = some.argmax(1)
     return found
 
 

@@ -14,7 +14,7 @@ def pearson_correlation(predictions: Numbers, references: Numbers) -> float:
     means = [each.mean() for each in both]
     # each by its largest, so that no square leaves the range of numbers
     largest = [
-        max(np.finfo(float).tiny, *(np.abs(some - mean).max() for (some,) in spans(each)))
+        max([np.finfo(float).tiny, *(np.abs(some - mean).max() for (some,) in spans(each))])
         for each, mean in zip(both, means, strict=True)
     ]
     products = np.zeros(3)

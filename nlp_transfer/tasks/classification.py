@@ -174,7 +174,7 @@ class Classification(LongTexts, Task):
             # doubles, so that `uncalibrated` gets back what was there
             logits = logits.double() / self.temperature
         probabilities = logits.softmax(-1).numpy()
-        best = outputs.argmax(1)
+        best = probabilities.argmax(1)  # as in `judged`: two logits may differ by less than their probabilities can
         return [
             Answer(self.classes[i], float(row[i]), dict(zip(self.classes, row.tolist(), strict=True)))
             for i, row in zip(best, probabilities, strict=True)

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from nlp_transfer import fine_tune, rows, scratch
+from nlp_transfer import fine_tune, judging, rows, scratch
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data import columns, cuts, encoding, grouping, parquet, repeats
 from nlp_transfer.data.files import read
@@ -24,7 +24,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import single
 from nlp_transfer.data.splits import load
 from nlp_transfer.errors import RequestError, Stopped
-from nlp_transfer.evaluation import answers, errors
+from nlp_transfer.evaluation import answers, errors, intervals
 from nlp_transfer.judging import write_errors
 from nlp_transfer.rows import Writer, column, windows
 from nlp_transfer.runs import Run, load_run
@@ -52,6 +52,8 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repeats, "PART", 16)
     monkeypatch.setattr(answers, "MANY", 0)
     monkeypatch.setattr(answers, "WINDOW", 16)
+    monkeypatch.setattr(judging, "TOGETHER", 16)
+    monkeypatch.setattr(intervals, "SPAN", 16)
 
 
 def weather(count: int, labels: tuple[Any, ...] = ("dry", "wet")) -> dict[str, list[Any]]:
@@ -291,6 +293,7 @@ def test_a_training_on_a_large_file_is_that_on_a_small_one(
         assert (found.folder / name).read_text() == (other.folder / name).read_text()
     theirs = other.evaluate(path)
     assert judged.scores == theirs.scores
+    assert judged.intervals.keys() == theirs.intervals.keys()
     assert judged.details == theirs.details
     assert isinstance(judged.mistakes, answers.Mistakes)
     assert [*judged.mistakes] == theirs.mistakes

@@ -11,12 +11,12 @@ from nlp_transfer.tasks.classification import Classification
 DRAWS = 1000
 
 
-@pytest.mark.parametrize(("rows", "most"), [(30, 30), (400, 400), (400, 100), (4000, 300)])
+@pytest.mark.parametrize(("rows", "span"), [(30, 64), (400, 400), (400, 64), (4000, 999)])
 def test_the_interval_of_an_accuracy_is_that_of_a_binomial(
-    rows: int, most: int, monkeypatch: pytest.MonkeyPatch
+    rows: int, span: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intervals, "DRAWS", DRAWS)
-    monkeypatch.setattr(intervals, "MOST", most)
+    monkeypatch.setattr(intervals, "SPAN", span)
     right = round(0.8 * rows)
     references = np.arange(rows) % 2
     given = np.where(np.arange(rows) < right, references, 1 - references)
@@ -29,3 +29,16 @@ def test_the_interval_of_an_accuracy_is_that_of_a_binomial(
     assert found["accuracy"] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1.5 / rows + 0.005)
     assert intervals.bootstrap(task, judged) == found
     assert intervals.bootstrap(task, judged, seed=1) != found
+
+
+def test_rows_of_many_are_drawn_from_all_equally() -> None:
+    generator, counts = np.random.default_rng(0), np.zeros(100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intervals, "SPAN", 32)
+        for _ in range(2000):
+            starts, drawn = zip(*intervals.drawn_rows(100, generator), strict=True)
+            assert [*starts, 100] == np.cumsum([0, *map(len, drawn)]).tolist()
+            counts += np.bincount(np.concatenate(drawn), minlength=100)
+    # 2,000 times a hundred draws: each row comes 2,000 times, give or take the root
+    assert np.abs(counts - 2000).max() < 5 * 2000**0.5
+    assert counts.std() == pytest.approx(2000**0.5, rel=0.3)

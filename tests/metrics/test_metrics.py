@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from nlp_transfer import metrics
+from nlp_transfer import metrics, scratch
 from nlp_transfer.errors import RequestError
 from tests.processes import FRESH
 
@@ -23,6 +23,13 @@ relaxed = settings(deadline=None, database=None, max_examples=100)
 label_pairs = st.integers(1, 6).flatmap(
     lambda labels: st.lists(st.tuples(st.integers(0, labels - 1), st.integers(0, labels - 1)), min_size=1, max_size=60)
 )
+
+
+@pytest.fixture(scope="module", autouse=True, params=[2**16, 7], ids=["at once", "by spans"])
+def span(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scratch, "SPAN", request.param)
+        yield
 
 
 def naive_calibration_error(probabilities, references):
