@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from nlp_transfer.comparison.jobs import Job, Line, do
@@ -22,6 +24,8 @@ Check = Callable[[], None]
 
 Done = Iterator[tuple[Job, Line]]
 """Jobs with what came out, in the order in which they end."""
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 LAST_LINES = 5
 """Of the log of a process that died, in its message."""
@@ -41,10 +45,24 @@ def here(jobs: Sequence[Job], workers: int, check: Check) -> Done:  # noqa: ARG0
 
 
 def processes(jobs: Sequence[Job], workers: int, check: Check) -> Done:
-    """Each in a fresh process, so many at once; a process that dies costs its own job."""
-    running = Children()
+    """Each in a fresh process, so many at once; a process that dies costs its own job.
+
+    Of several GPUs each process sees one: the first has the first, and with more processes than GPUs they share.
+    """
+    running, threads = Children(), _threads(workers)
+    free: SimpleQueue[str | None] = SimpleQueue()
+    for _, device in zip(range(workers), itertools.cycle(devices() or [None]), strict=False):
+        free.put(device)
+
+    def seated(job: Job) -> Line:
+        device = free.get()
+        try:
+            return fresh(job, threads, running, device=device)
+        finally:
+            free.put(device)
+
     with ThreadPoolExecutor(workers) as pool:
-        waiting = {pool.submit(fresh, job, _threads(workers), running): job for job in jobs}
+        waiting = {pool.submit(seated, job): job for job in jobs}
         try:
             while waiting:
                 check()
@@ -129,7 +147,23 @@ def find(name: str) -> Callable[[Sequence[Job], int, Check], Done]:
     return ENGINES[name]
 
 
-def fresh(job: Job, threads: int | None, running: Children | None = None, at: Path | None = None) -> Line:
+def devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none where there is no choice."""
+    import torch
+
+    count, named = torch.cuda.device_count(), os.environ.get(VISIBLE)
+    if count < 2:
+        return []
+    return [name.strip() for name in named.split(",")][:count] if named else [str(i) for i in range(count)]
+
+
+def fresh(
+    job: Job,
+    threads: int | None,
+    running: Children | None = None,
+    at: Path | None = None,
+    device: str | None = None,
+) -> Line:
     """Do a job in a fresh process; what it prints goes into a log beside the run's folder, which goes if it is empty.
 
     Args:
@@ -137,11 +171,14 @@ def fresh(job: Job, threads: int | None, running: Children | None = None, at: Pa
         threads: of the process; None: as it likes.
         running: knows the process while it runs.
         at: the folder from which relative paths go; unset: where this process is.
+        device: the GPU that it sees, as CUDA_VISIBLE_DEVICES names it; unset: all.
     """
     log = (at or Path()) / job.root / f"{job.folder}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     # the same modules as here, and none of the folder that this was started in
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    if device is not None:
+        environment[VISIBLE] = device
     if threads:
         environment.setdefault("OMP_NUM_THREADS", str(threads))
     with (

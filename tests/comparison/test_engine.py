@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nlp_transfer import Recipe, RequestError
 from nlp_transfer.comparison import engine
@@ -49,6 +50,39 @@ def test_a_process_that_dies_costs_its_own_job_and_is_named(tmp_path: Path, prog
     assert outcomes[1]["message"].endswith("out of memory")
     logs = [path.name for path in (tmp_path / "trials").iterdir()]
     assert logs == [f"{jobs[1].folder.name}.log"], "an empty log goes"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "visible", "workers", "expected"),
+    [
+        (0, None, 2, ["", ""]),
+        (1, None, 2, ["", ""]),
+        (2, None, 2, ["0", "1"]),
+        (2, "5, GPU-8a1", 2, ["5", "GPU-8a1"]),
+        (2, None, 3, ["0", "0", "1"]),
+        (3, None, 1, ["0"]),
+    ],
+)
+def test_processes_share_the_gpus_out(
+    gpus: int,
+    visible: str | None,
+    workers: int,
+    expected: list[str],
+    tmp_path: Path,
+    program: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    # all have begun before one of them answers
+    program(
+        f"touch {tmp_path}/begun.$$\nwhile [ $(ls {tmp_path}/begun.* | wc -l) -lt {workers} ]; do sleep 0.02; done\n"
+        'echo "{\\"status\\": \\"finished\\", \\"device\\": \\"$CUDA_VISIBLE_DEVICES\\"}"'
+    )
+    done = [*engine.processes([job(tmp_path, seed) for seed in range(workers)], workers, lambda: None)]
+    assert sorted(outcome["device"] for _, outcome in done) == expected
 
 
 def test_a_process_that_answers_nothing_has_failed(tmp_path: Path, program: Any) -> None:
