@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from nlp_transfer import Run, cli, environment, fine_tune, load_run, samples, ta
 from nlp_transfer.data import files
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.files import read
+from nlp_transfer.evaluation import outputs
 from nlp_transfer.evaluation.errors import CHARACTERS, by_length
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.metrics.expected_calibration_error import expected_calibration_error
@@ -273,7 +275,7 @@ def test_what_is_shared_holds_no_texts_of_the_data(runs: Path, tmp_path: Path, m
     assert not [text for text in held if text in everything]
 
 
-def test_what_a_task_keeps_holds_nothing_else(tiny_bert: Path, runs: Path) -> None:
+def test_what_a_process_keeps_for_the_others_holds_nothing_else(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True)
     class FirstOnly(Classification):
         def keep(self, outputs: object, batch: object) -> torch.Tensor:
@@ -282,9 +284,19 @@ def test_what_a_task_keeps_holds_nothing_else(tiny_bert: Path, runs: Path) -> No
     run = load_run(runs / "one")
     rows = Dataset.from_dict({"text": ["a text", "another"]})
     features = replace(Features.of(rows, run.task, run.tokenizer), task=FirstOnly())
-    outputs = outputs_of(run.model, features, batch_size=1)
-    assert outputs.shape == (2, 1)
-    assert outputs.base is None or outputs.base.nbytes == outputs.nbytes
+    alone, sent = outputs_of(run.model, features, batch_size=1), []
+
+    def gathered(shares: list[Any]) -> list[Any]:
+        sent.extend(shares)
+        return [(np.array([i]), alone[i : i + 1]) for i in range(2)]
+
+    first = SimpleNamespace(process_index=0, num_processes=2, device=torch.device("cpu"))
+    monkeypatch.setattr(outputs, "processes", lambda: first)
+    monkeypatch.setattr(outputs, "gather_object", gathered)
+    assert np.array_equal(outputs_of(run.model, features, batch_size=1), alone)
+    [(indices, kept)] = sent
+    assert np.array_equal(kept, alone[indices])
+    assert kept.base is None
 
 
 # calibration

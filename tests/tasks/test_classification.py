@@ -287,3 +287,14 @@ def test_the_sample_is_a_data_set_of_the_task():
     assert task.classes == ("billing", "delivery")
     assert task.name == "classification"
     assert tasks.find("classification") is Classification
+
+
+def test_answers_and_scores_agree_where_two_logits_round_to_one_probability():
+    task, rows = Classification(classes=("a", "b")), rows_of(["b", "a"])
+    answers = task.decode(np.array([[0, 1e-8], [1, 0]], np.float32), rows, rows)
+    judged = task.judged(answers, rows)
+    matrix = task.details(answers, rows, judged)["confusion_matrix"]["rows"]
+    assert [answer.label for answer in answers] == ["a", "a"]
+    assert [mistake.row for mistake in task.mistakes(answers, rows)] == [0]
+    assert task.metrics(judged)["accuracy"] == 0.5
+    assert matrix == [[1, 0], [1, 0]]
