@@ -19,7 +19,7 @@ from nlp_transfer.tuners import merged, outside, wrapped
 class LayerNorm(Method):
     """Scale and shift of every norm of the backbone learn: a few thousand weights (Qi 2022, Zhao 2024)."""
 
-    default_learning_rate: ClassVar[float] = 3e-3
+    default_learning_rate: ClassVar[float] = 1e-2
 
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
         """Put copies of the norms in, which learn.
