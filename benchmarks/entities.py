@@ -31,6 +31,7 @@ from transformers import (
 from nlp_transfer import environment, fine_tune
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.quiet import quiet
+from nlp_transfer.training.precision import resolve
 
 FILE = RESULTS / "entities.jsonl"
 MINE = ("f1", "precision", "recall")
@@ -110,7 +111,6 @@ def ours(case: Case, seed: int, folder: Path, max_steps: int | None) -> Figures:
                 "max_steps": max_steps,
                 "batch_size": case.batch_size,
                 "learning_rate": case.learning_rate,
-                "precision": "fp32",  # as the Trainer's
             },
             seed=seed,
             output=Path(temporary) / "run",
@@ -141,12 +141,14 @@ def trainer(case: Case, seed: int, folder: Path, max_steps: int | None) -> Figur
             label2id={name: i for i, name in enumerate(names)},
         )
     device = environment.describe()["device"]
+    precision = resolve("auto", torch.device(device))  # as ours
     with TemporaryDirectory() as scratch, quiet():
         settings = TrainingArguments(
             output_dir=scratch,
             seed=seed,
             use_cpu=device == "cpu",
             dataloader_pin_memory=device == "cuda",
+            bf16=precision == "bf16",
             num_train_epochs=case.epochs,
             max_steps=max_steps or -1,
             learning_rate=case.learning_rate,
@@ -166,7 +168,7 @@ def trainer(case: Case, seed: int, folder: Path, max_steps: int | None) -> Figur
         engine.remove_callback(PrinterCallback)
         started = time.perf_counter()
         engine.train()
-        figures: Figures = {"train_seconds": time.perf_counter() - started, "precision": "fp32"}
+        figures: Figures = {"train_seconds": time.perf_counter() - started, "precision": precision}
         for split in ("validation", "test"):
             predicted: Any = engine.predict(features[split])
             figures[split] = scores(predicted.predictions.argmax(-1), features[split]["labels"][:], rows[split], names)

@@ -35,6 +35,7 @@ from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.questions.answers import text_scores
 from nlp_transfer.quiet import quiet
 from nlp_transfer.tasks.qa import QA
+from nlp_transfer.training.precision import resolve
 
 FILE = RESULTS / "qa.jsonl"
 MINE = ("exact_match", "f1", "answerable_exact_match", "answerable_f1", "unanswerable_accuracy")
@@ -139,7 +140,6 @@ def ours(case: Case, seed: int, folders: dict[str, Path], max_steps: int | None)
                 "max_steps": max_steps,
                 "batch_size": case.batch_size,
                 "learning_rate": case.learning_rate,
-                "precision": "fp32",  # as the Trainer's
             },
             seed=seed,
             output=Path(temporary) / "run",
@@ -164,12 +164,14 @@ def trainer(case: Case, seed: int, folders: dict[str, Path], max_steps: int | No
     with quiet():
         model = AutoModelForQuestionAnswering.from_pretrained(backbone.location, dtype=torch.float32)
     device = environment.describe()["device"]
+    precision = resolve("auto", torch.device(device))  # as ours
     with TemporaryDirectory() as scratch, quiet():
         settings = TrainingArguments(
             output_dir=scratch,
             seed=seed,
             use_cpu=device == "cpu",
             dataloader_pin_memory=device == "cuda",
+            bf16=precision == "bf16",
             num_train_epochs=case.epochs,
             max_steps=max_steps or -1,
             learning_rate=case.learning_rate,
@@ -194,7 +196,7 @@ def trainer(case: Case, seed: int, folders: dict[str, Path], max_steps: int | No
         engine.train()
         train_seconds = time.perf_counter() - started
         unanswerable = any(not row["answers"]["text"] for row in rows["train"])
-        figures: Figures = {"train_seconds": train_seconds, "precision": "fp32"}
+        figures: Figures = {"train_seconds": train_seconds, "precision": precision}
         for split in ("validation", "test"):
             predicted: Any = engine.predict(plain[split]).predictions
             starts, ends = predicted[0], predicted[1]
