@@ -6,7 +6,7 @@ import ast
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,10 +53,11 @@ def flag(cell: Any) -> bool | None:
     return True if word in YES else (False if word in NO else None)
 
 
-def separator_of(cells: Sequence[Any]) -> str:
+def separator_of(cells: Iterable[Any]) -> str:
     """What stands between the labels of cells: the first of `SEPARATORS` that a text holds; empty where none does."""
-    written = [cell for cell in cells if isinstance(cell, str) and _listed(cell.strip()) is None]
-    return next((mark for mark in SEPARATORS if any(mark in cell for cell in written)), "")
+    written = (cell for cell in cells if isinstance(cell, str) and _listed(cell.strip()) is None)
+    held = {mark for cell in written for mark in SEPARATORS if mark in cell}
+    return next((mark for mark in SEPARATORS if mark in held), "")
 
 
 def names_in(cell: Any, separator: str) -> list[str] | None:

@@ -105,6 +105,19 @@ def filled(coming: Iterable[Any], count: int, kind: Any) -> np.ndarray:
     return found
 
 
+def where(coming: Iterable[bool], count: int) -> np.ndarray:
+    """Which of so many that come one after the other are true: their numbers."""
+    return np.flatnonzero(filled(coming, count, np.bool_))
+
+
+def ordered(values: np.ndarray) -> np.ndarray:
+    """Numbers from the least to the greatest, as `numbers`."""
+    found = numbers(len(values), values.dtype)
+    found[:] = values
+    found.sort()
+    return found
+
+
 def selected(rows: Dataset, indices: np.ndarray) -> Dataset:
     """Rows by their numbers (rows,), an array that belongs to the selection from now on.
 
@@ -124,14 +137,16 @@ def selected(rows: Dataset, indices: np.ndarray) -> Dataset:
     return Dataset(rows.data, rows.info, rows.split, table, fingerprint=name)
 
 
-def with_texts(rows: Dataset, name: str, texts: Callable[[Dataset], Iterator[str | None]]) -> Dataset:
-    """Rows with texts in one of their columns: themselves, where these stand there already."""
-    if all(text == cell for text, cell in zip(texts(rows), cells(rows, name), strict=True)):
+def with_cells(
+    rows: Dataset, name: str, read: Callable[[Dataset], Iterator[Any]], kind: pyarrow.DataType | None = None
+) -> Dataset:
+    """Rows with other cells in one of their columns, texts or of another kind: themselves, where these stand there already."""
+    if all(new == cell for new, cell in zip(read(rows), cells(rows, name), strict=True)):
         return rows
     if len(rows) > SPAN:
         with suppress(OSError), tempfile.TemporaryFile(dir=scratch()) as file:
-            coming, writer = texts(rows), Writer(file, pyarrow.schema({name: pyarrow.string()}))
+            coming, writer = read(rows), Writer(file, pyarrow.schema({name: kind or pyarrow.string()}))
             for _ in range(0, len(rows), SPAN):
                 writer.write({name: list(islice(coming, SPAN))})
             return replaced(rows, name, writer.mapped().data.column(name))
-    return replaced(rows, name, list(texts(rows)))
+    return replaced(rows, name, list(read(rows)))

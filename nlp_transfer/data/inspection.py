@@ -40,7 +40,7 @@ def inspected(task: Task, splits: Mapping[str, Split]) -> list[Finding]:
         *_repeats(splits, Repeats.among(read)),
         *_short(splits, short),
         *(
-            Finding(kind, message, len(rows), _places(splits, (("train", row) for row in rows)))
+            Finding(kind, message, len(rows), _places(splits, (("train", int(row)) for row in rows)))
             for kind, message, rows in task.remarks(splits["train"].rows)
         ),
     ]

@@ -36,7 +36,7 @@ class Remark(NamedTuple):
 
     kind: str
     message: str
-    rows: Sequence[int]
+    rows: Sequence[int] | np.ndarray
 
 
 class Mistake(NamedTuple):

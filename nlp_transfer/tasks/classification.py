@@ -35,7 +35,7 @@ from nlp_transfer.metrics.macro_f1 import macro_f1
 from nlp_transfer.metrics.matthews_correlation import matthews_correlation
 from nlp_transfer.metrics.weighted_f1 import weighted_f1
 from nlp_transfer.rows import cells
-from nlp_transfer.scratch import filled, with_texts
+from nlp_transfer.scratch import filled, with_cells
 from nlp_transfer.tasks import Columns, Primary, Remark, Task, column
 from nlp_transfer.temperature import best_temperature, uncalibrated
 from nlp_transfer.training.batch import Batch
@@ -105,7 +105,7 @@ class Classification(LongTexts, Task):
         for i, label in enumerate(_labels(rows)):
             if label not in known:
                 raise RowError(i, str(self._unknown(label)))
-        return with_texts(rows, "label", _labels)
+        return with_cells(rows, "label", _labels)
 
     def fault(self, column: str, cell: Any) -> str | None:
         """As every task; and a label is a single one, and one of training."""

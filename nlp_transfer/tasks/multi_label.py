@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import pyarrow
 import torch
 from datasets import Dataset
 from scipy.special import expit
@@ -33,8 +34,9 @@ from nlp_transfer.metrics.multi_label_macro_f1 import multi_label_macro_f1
 from nlp_transfer.metrics.multi_label_micro_f1 import multi_label_micro_f1
 from nlp_transfer.metrics.ranking_average_precision import precision_by_row
 from nlp_transfer.metrics.subset_accuracy import subset_accuracy
-from nlp_transfer.rows import cells, replaced
-from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column
+from nlp_transfer.rows import cells
+from nlp_transfer.scratch import where, with_cells
+from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task
 from nlp_transfer.thresholds import HALF, shared_threshold, thresholds_per_label
 from nlp_transfer.training.batch import Batch
 
@@ -115,9 +117,9 @@ class MultiLabel(LongTexts, Task):
 
     def fit(self, rows: Dataset) -> Self:
         """Learn how labels are separated, and which there are."""
-        cells = column(rows, "labels")
-        task = replace(self, brought=self.brought_by(rows), separator_read=self.separator or separator_of(cells))
-        counts = Counter(name for i, cell in enumerate(cells) for name in task._names(i, cell))
+        separator = self.separator or separator_of(cells(rows, "labels"))
+        task = replace(self, brought=self.brought_by(rows), separator_read=separator)
+        counts = Counter(name for i, cell in enumerate(cells(rows, "labels")) for name in task._names(i, cell))
         names = (*task.asked_columns, *task.answer_columns)
         return replace(task, classes=classes_of(counts, self.labels, sum(counts.values()), names))
 
@@ -125,13 +127,14 @@ class MultiLabel(LongTexts, Task):
         """Labels as lists of texts, in the task's order, each one that training had."""
         if "labels" not in rows.column_names:
             return rows
-        found = []
-        for i, cell in enumerate(column(rows, "labels")):
+        return with_cells(rows, "labels", self._read, pyarrow.list_(pyarrow.string()))
+
+    def _read(self, rows: Dataset) -> Iterator[list[str]]:
+        for i, cell in enumerate(cells(rows, "labels")):
             names = self._names(i, cell)
             if unknown := next((name for name in names if name not in self.classes), None):
                 raise RowError(i, self._unknown(unknown))
-            found.append([name for name in self.classes if name in names])
-        return replaced(rows, "labels", found)
+            yield [name for name in self.classes if name in names]
 
     def _names(self, row: int, cell: Any) -> list[str]:
         """The labels of a cell."""
@@ -146,28 +149,24 @@ class MultiLabel(LongTexts, Task):
 
     def remarks(self, rows: Dataset) -> list[Remark]:
         """Labels that look the same and are not, labels that are rare, and rows without any."""
-        labels = column(rows, "labels")
-        counts = Counter(name for names in labels for name in names)
+        counts = Counter(name for names in cells(rows, "labels") for name in names)
         remarks = []
         if alike := similar_labels(counts):
             shown = listing(" and ".join(f'"{name}"' for name in names) for names in alike)
             message = f"labels that differ only in case or white space are different labels: {shown}."
-            remarks.append(
-                Remark("similar_labels", message, _having(labels, {n for names in alike for n in names[1:]}))
-            )
+            remarks.append(Remark("similar_labels", message, _having(rows, {n for names in alike for n in names[1:]})))
         if rare := rarity(self.classes, counts):
             message = f"{rare} Micro F1 hardly sees them: look at macro F1 and the scores of each label."
-            remarks.append(Remark("imbalance", message, _having(labels, set(rare_labels(self.classes, counts)))))
-        if 2 * len(bare := [i for i, names in enumerate(labels) if not names]) > len(labels):
-            message = f"{len(bare):,} of {len(labels):,} training rows have no label."
+            remarks.append(Remark("imbalance", message, _having(rows, set(rare_labels(self.classes, counts)))))
+        if 2 * len(bare := where((not names for names in cells(rows, "labels")), len(rows))) > len(rows):
+            message = f"{len(bare):,} of {len(rows):,} training rows have no label."
             remarks.append(Remark("no_labels", message, bare))
         return remarks
 
-    def strata(self, rows: Dataset) -> Sequence[Hashable]:
+    def strata(self, rows: Dataset) -> Iterable[Hashable]:
         """The rarest label of each row: a cut keeps the shares of labels, above all of rare ones."""
-        labels = column(rows, "labels")
-        counts = Counter(name for names in labels for name in names)
-        return [min(names, key=lambda name: (counts[name], name), default="") for names in labels]
+        counts = Counter(name for names in cells(rows, "labels") for name in names)
+        return (min(names, key=lambda name: (counts[name], name), default="") for names in cells(rows, "labels"))
 
     def head(self) -> tuple[Any, dict[str, Any]]:
         """The architecture's classifier with one output per label, each by itself a yes or no."""
@@ -187,7 +186,7 @@ class MultiLabel(LongTexts, Task):
     def _table(self, labels: Iterable[Sequence[str]], count: int) -> np.ndarray:
         """Whether each of so many rows has each label (rows, labels), 0 or 1."""
         numbers = {name: i for i, name in enumerate(self.classes)}
-        table = scratch.table((count, len(numbers)), np.int64)
+        table = scratch.table((count, len(numbers)), np.int8)
         for i, names in enumerate(labels):
             table[i] = 0
             table[i, [numbers[name] for name in names]] = 1
@@ -276,6 +275,6 @@ def _said(labels: Sequence[str]) -> str:
     return WRITTEN.join(labels) or "(none)"
 
 
-def _having(labels: Sequence[Sequence[str]], names: set[str]) -> list[int]:
+def _having(rows: Dataset, names: set[str]) -> np.ndarray:
     """Indices of the rows with one of these labels."""
-    return [i for i, each in enumerate(labels) if names & set(each)]
+    return where((not names.isdisjoint(each) for each in cells(rows, "labels")), len(rows))

@@ -24,7 +24,7 @@ from nlp_transfer.metrics.r2 import r2
 from nlp_transfer.metrics.root_mean_squared_error import root_mean_squared_error
 from nlp_transfer.metrics.spearman_correlation import spearman_correlation
 from nlp_transfer.rows import cells, replaced
-from nlp_transfer.scratch import filled
+from nlp_transfer.scratch import filled, ordered
 from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column
 from nlp_transfer.training.batch import Batch
 
@@ -147,7 +147,10 @@ class Regression(LongTexts, Task):
         """Learn the targets' mean and standard deviation."""
         targets = self._targets(rows)
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, deviation = float(targets.mean()), float(targets.std())
+            mean = float(targets.mean())
+            deviation = float(
+                np.sqrt(sum(((some - mean) ** 2).sum() for (some,) in scratch.spans(targets)) / len(targets))
+            )
         if not np.isfinite(deviation):
             raise RequestError("the targets are too large to be squared: give them another unit.")
         if not deviation:
@@ -182,22 +185,27 @@ class Regression(LongTexts, Task):
     def remarks(self, rows: Dataset) -> list[Remark]:
         """Targets that are far from all others, as a code for "not known" is."""
         targets = self._targets(rows)
-        low, median, high = np.quantile(targets, (0.25, 0.5, 0.75))
-        away = np.abs(targets - median)
-        far = np.flatnonzero(away > FAR * (high - low)) if high > low else np.array([], dtype=int)
+        low, median, high = np.quantile(ordered(targets), (0.25, 0.5, 0.75), overwrite_input=True)
+        if high == low:
+            return []
+        is_far = scratch.numbers(len(targets), np.bool_)
+        for some, room in scratch.spans(targets, is_far):
+            room[:] = np.abs(some - median) > FAR * (high - low)
+        far = np.flatnonzero(is_far)
         if not len(far):
             return []
+        farthest = targets[far[np.abs(targets[far] - median).argmax()]]
         message = (
             f"{len(far):,} of {len(targets):,} training rows have a target far from the others, the farthest "
-            f"{targets[away.argmax()]:g} (half of all lie between {low:g} and {high:g}). Is it a code for a missing number?"
+            f"{farthest:g} (half of all lie between {low:g} and {high:g}). Is it a code for a missing number?"
         )
-        return [Remark("far_targets", message, far.tolist())]
+        return [Remark("far_targets", message, far)]
 
     def strata(self, rows: Dataset) -> Iterable[Hashable]:
         """In which fifth of the targets each lies: a cut keeps their spread."""
         targets = self._targets(rows)
-        edges = np.unique(np.quantile(targets, np.arange(1, BANDS) / BANDS))
-        return (int(band) for band in np.searchsorted(edges, targets))
+        edges = np.unique(np.quantile(ordered(targets), np.arange(1, BANDS) / BANDS, overwrite_input=True))
+        return (band for (some,) in scratch.spans(targets) for band in np.searchsorted(edges, some).tolist())
 
     def head(self) -> tuple[Any, dict[str, Any]]:
         """The architecture's classifier with one output: the target, standardised."""

@@ -18,7 +18,7 @@ from nlp_transfer.metrics import most_probable
 from nlp_transfer.metrics.mean_absolute_error import mean_absolute_error
 from nlp_transfer.metrics.quadratic_kappa import quadratic_kappa
 from nlp_transfer.rows import cells
-from nlp_transfer.scratch import filled, selected, with_texts
+from nlp_transfer.scratch import filled, selected, with_cells
 from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.texts import TEXT_NAMES
 
@@ -118,7 +118,7 @@ class Sentiment(Classification):
             if grade not in (*self.classes, None):
                 raise RowError(i, str(self._unknown(rows["label"][i])))
             left += grade is not None
-        rows = with_texts(rows, "label", self._graded)
+        rows = with_cells(rows, "label", self._graded)
         # rows are selected last: a column is put beside those of a selection by copying all of them
         if left == len(rows):
             return rows

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from nlp_transfer.data.splits import load
 from nlp_transfer.errors import RequestError, Stopped
 from nlp_transfer.evaluation import answers, errors, intervals
 from nlp_transfer.judging import write_errors
+from nlp_transfer.metrics import spearman_correlation
 from nlp_transfer.rows import Writer, column, windows
 from nlp_transfer.runs import Run, load_run
 from nlp_transfer.scratch import selected
@@ -46,7 +48,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "WRITTEN", 64)
     monkeypatch.setattr(rows, "WRITTEN", 1024)
     monkeypatch.setattr(rows, "APART", 4)
-    for module in (cuts, errors, grouping, rows, scratch):
+    for module in (cuts, errors, grouping, rows, scratch, spearman_correlation):
         monkeypatch.setattr(module, "SPAN", 16)
     monkeypatch.setattr(scratch, "MANY", 1)
     monkeypatch.setattr(repeats, "PART", 16)
@@ -350,6 +352,44 @@ def test_a_resumed_training_fetches_no_batch_again(
     trained(path, tiny_bert, tmp_path / "parted")
     assert fetched == steps[3:]
     assert load_run(whole.folder).scores
+
+
+@pytest.mark.parametrize("name", [name for name in names() if find(name).rows_apart])
+def test_what_a_task_learns_of_rows_does_not_hold_them(
+    name: str, tmp_path: Path, large: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (rows, scratch):
+        monkeypatch.setattr(module, "SPAN", 2**11)
+    for constant, size in {"WRITTEN": 2**16, "ROWS": 2**10}.items():
+        monkeypatch.setattr(rows, constant, size)
+    sample = Dataset.from_list([{each: row[each] for each in row if each != "id"} for row in find(name).sample])
+
+    def held(count: int) -> int:
+        with (tmp_path / f"{count}.arrow").open("w+b") as file:
+            writer = Writer(file, sample.data.schema)
+            for _ in range(0, count, 1000):
+                writer.write({each: (sample[each][:] * 1000)[:1000] for each in sample.column_names})
+            many = writer.mapped()
+        tracemalloc.start()
+        task = find(name)().fit(many)
+        learned = task.read(many)
+        assert len(set(task.strata(learned))) > 1
+        assert isinstance(task.remarks(learned), list)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    held(1_000)  # what is made once
+    sizes = 4_000, 24_000
+    few, many = map(held, sizes)
+    assert many - few < 4 * (sizes[1] - sizes[0])
+
+
+def test_ranks_of_many_numbers_are_those_of_few(large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = np.random.default_rng(0).integers(0, 40, (2, 100)).astype(float)
+    many = spearman_correlation.spearman_correlation(*some)
+    monkeypatch.undo()
+    assert many == pytest.approx(spearman_correlation.spearman_correlation(*some), rel=1e-12)
 
 
 @pytest.mark.slow
