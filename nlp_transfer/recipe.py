@@ -25,7 +25,7 @@ from nlp_transfer.flags import Values, flags, merge, read_yaml, sections, words
 from nlp_transfer.heads import HeadSettings, settled
 from nlp_transfer.methods import Method
 from nlp_transfer.tasks import Task
-from nlp_transfer.training import precision
+from nlp_transfer.training import precision, sharding
 from nlp_transfer.training.settings import TrainSettings
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -120,11 +120,8 @@ class Recipe:
             learning_rate=self.train.learning_rate or self.method.default_learning_rate,
             precision=precision.resolve(self.train.precision, device),  # type: ignore[arg-type]
         )
-        if train.frozen == "bf16" and train.precision != "bf16":
-            raise RequestError(
-                f"train.frozen is bf16 and train.precision {train.precision}: what is multiplied in {train.precision} must be "
-                "held in it. Leave train.frozen out, or train in bf16."
-            )
+        alone = self.method.multiplies_alone and not sharding.asked(train.sharded)
+        train = replace(train, frozen=precision.held(train.frozen, train.precision, alone))  # type: ignore[arg-type]
         longest = backbone.max_length(cap=False) - self.method.virtual_tokens
         if longest < (self.data.max_length or 1):
             before = f", {self.method.virtual_tokens} of them before the text" if self.method.virtual_tokens else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,27 +11,42 @@ from transformers import CamembertConfig, CamembertForSequenceClassification
 
 from nlp_transfer import RequestError, fine_tune, methods, samples
 from nlp_transfer.methods.lora import LoRA
+from nlp_transfer.runs import Run
 from nlp_transfer.tuners import head_modules, hold_frozen, linears
 from tests.families import tiny
 
 POOLER = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"]
 
 
-def tuned(tmp: Path, model: Path, name: str, **train: object) -> bytes:
-    run = fine_tune(
+def tuned(tmp: Path, model: Path, name: str, method: str = "lora", **train: object) -> Run:
+    return fine_tune(
         task="sentiment",
         data={"source": str(samples.path("sentiment")), "limit": 40},
         model=str(model),
-        method="lora",
+        method=method,
         train={"max_steps": 5, "precision": "bf16", "dropout": 0.0, "learning_rate": 1e-2, **train},
         output=tmp / name,
         silent=True,
     )
-    return (run.folder / "model" / "adapter_model.safetensors").read_bytes()
 
 
-def test_what_is_frozen_in_bf16_learns_the_same(tiny_bert: Path, tmp_path: Path) -> None:
-    assert tuned(tmp_path, tiny_bert, "held", frozen="bf16") == tuned(tmp_path, tiny_bert, "plain")
+@pytest.mark.parametrize("method", ["adapter", "ia3", "lora", "prefix", "prompt"])
+def test_what_is_held_in_bf16_learns_the_same(method: str, tiny_bert: Path, tmp_path: Path) -> None:
+    held, plain = (tuned(tmp_path, tiny_bert, frozen, method, frozen=frozen) for frozen in ("auto", "fp32"))
+    assert [run.report["recipe"]["train"]["frozen"] for run in (held, plain)] == ["bf16", "fp32"]
+    files = [(run.folder / "model" / "adapter_model.safetensors").read_bytes() for run in (held, plain)]
+    assert files[0] == files[1]
+    assert held.scores == plain.scores
+
+
+@pytest.mark.parametrize(
+    ("method", "train"),
+    [("full", {}), ("lora", {"precision": "fp32"}), ({"name": "lora", "variant": "dora"}, {})],
+)
+def test_what_would_learn_otherwise_is_held_in_fp32(
+    method: Any, train: dict[str, Any], tiny_bert: Path, tmp_path: Path
+) -> None:
+    assert tuned(tmp_path, tiny_bert, "run", method, **train).report["recipe"]["train"]["frozen"] == "fp32"
 
 
 def test_only_frozen_linears_change_their_format() -> None:

@@ -42,6 +42,12 @@ class Method(ABC):
         """How many tokens it puts before every text: so many less of the text can be read."""
         return 0
 
+    @property
+    def multiplies_alone(self) -> bool:
+        """Whether it saves what learns apart from the linears that never do, and has these multiplied and nothing else: a
+        training in bf16 may then hold them in bf16."""
+        return False
+
     @abstractmethod
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
         """Freeze weights or put modules in; give back the model that trains.

@@ -45,6 +45,11 @@ class Adapter(Method):
         refuse_blocks(self.layers, self.top)
         self._config(self.layers)
 
+    @property
+    def multiplies_alone(self) -> bool:
+        """Always."""
+        return True
+
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
         """Put the adapters in.
 

@@ -23,6 +23,11 @@ class IA3(Method):
 
     default_learning_rate: ClassVar[float] = 1e-2
 
+    @property
+    def multiplies_alone(self) -> bool:
+        """Always."""
+        return True
+
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
         """Put the factors in.
 

@@ -55,6 +55,11 @@ class LoRA(Method):
         refuse(not 0 < self.plus < float("inf"), f"method.plus is {self.plus}: expected a number above 0.")
         refuse(not self.targets, f"method.targets is empty: expected {ALL_LINEAR}, or names of linears.")
 
+    @property
+    def multiplies_alone(self) -> bool:
+        """Unless the variant reckons with what it does not learn."""
+        return self.variant in ("lora", "rslora")
+
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
         """Put the updates in.
 

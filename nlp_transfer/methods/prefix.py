@@ -43,6 +43,11 @@ class Prefix(Method):
         """Its length."""
         return self.length
 
+    @property
+    def multiplies_alone(self) -> bool:
+        """Always."""
+        return True
+
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
         """Put the keys and values in.
 

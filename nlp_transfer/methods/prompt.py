@@ -34,6 +34,11 @@ class Prompt(Method):
         """Its length."""
         return self.length
 
+    @property
+    def multiplies_alone(self) -> bool:
+        """Always."""
+        return True
+
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
         """Put the vectors in.
 

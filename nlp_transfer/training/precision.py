@@ -36,6 +36,27 @@ def resolve(precision: str, device: torch.device) -> str:
     return precision
 
 
+def held(frozen: str, precision: str, multiplied: bool) -> str:
+    """In which format the linears that never learn are held; `auto` becomes bf16 where this changes no result.
+
+    Args:
+        frozen: fp32, bf16 or auto.
+        precision: of training, resolved.
+        multiplied: whether they are multiplied and nothing else.
+
+    Raises:
+        RequestError: for bf16 in a training that multiplies in another precision.
+    """
+    if frozen == "auto":
+        return "bf16" if multiplied and precision == "bf16" else "fp32"
+    if frozen == "bf16" and precision != "bf16":
+        raise RequestError(
+            f"train.frozen is bf16 and train.precision {precision}: what is multiplied in {precision} must be "
+            "held in it. Leave train.frozen out, or train in bf16."
+        )
+    return frozen
+
+
 def answering(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """In which a model with fp32 weights answers in a precision: fp32, bf16, or `auto`.
 

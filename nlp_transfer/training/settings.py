@@ -41,9 +41,10 @@ class TrainSettings:
     """Largest norm of the gradient of a step; null: no clipping."""
     precision: Precision = "auto"
     """Number format of the forward and backward pass; `auto`: bf16 where the hardware multiplies it natively, else fp32."""
-    frozen: Literal["fp32", "bf16"] = "fp32"
-    """Number format in which a tuner's method (lora, adapter) holds the linears that never learn; `bf16` halves their
-    memory and, with precision bf16, changes no result: they are multiplied in bf16 anyway."""
+    frozen: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format in which a tuner's method (lora, adapter) holds the linears that never learn. `bf16` halves their memory and
+    saves converting them in every step; with precision bf16 they are multiplied in bf16 anyway, so that it changes no result.
+    `auto`: bf16 there, but not where they are more than multiplied (`dora`, `pissa`), and not with `sharded`."""
     store_gigabytes: float = 20.0
     """What the activations of blocks that never change may take for each split, in gigabytes of memory or disk; they are computed
     once and kept where this suffices, and in every epoch where it does not. 0: never kept."""
