@@ -514,7 +514,10 @@ def test_the_pooling_that_auto_stands_for():
 
 
 def test_resolving_keeps_what_was_given_and_refuses_texts_too_long():
-    given_values = {"train": TrainSettings(learning_rate=1.0, precision="fp32", frozen="fp32"), "head": HeadSettings("last")}
+    given_values = {
+        "train": TrainSettings(learning_rate=1.0, precision="fp32", frozen="fp32"),
+        "head": HeadSettings("last"),
+    }
     recipe = Recipe(Sentiment(), DataSettings("a.csv", max_length=512), **given_values)
     assert recipe.resolved(Reads512(), torch.device("cpu")) == recipe
     long = Recipe(Sentiment(), DataSettings("a.csv", max_length=513))
