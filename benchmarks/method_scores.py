@@ -30,13 +30,13 @@ MEASURED: dict[str, dict[str, Any]] = {
     "full-pull-10": {"name": "full", "pull": 10.0},
     "full-pull-100": {"name": "full", "pull": 100.0},
     "lora": {"name": "lora"},
-    "adapter-pfeiffer": {"name": "adapter", "placement": "pfeiffer", "activation": "swish"},
+    "adapter-pfeiffer": {"name": "adapter", "placement": "pfeiffer", "reduction_factor": 8.0, "activation": "swish"},
     "adapter-pfeiffer-relu": {"name": "adapter", "placement": "pfeiffer", "activation": "relu"},
-    "adapter-pfeiffer-wide": {
+    "adapter-pfeiffer-16": {
         "name": "adapter",
         "placement": "pfeiffer",
-        "activation": "relu",
-        "reduction_factor": 4.0,
+        "reduction_factor": 16.0,
+        "activation": "swish",
     },
     "adapter-houlsby": {"name": "adapter", "placement": "houlsby"},
     "freeze": {"name": "freeze"},
