@@ -111,13 +111,17 @@ def test_a_merged_model_has_its_whole_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "activation"),
+    ("settings", "activation", "width"),
     [
-        ({}, "swish"),
-        ({"placement": "houlsby"}, "swish"),
-        ({"placement": "parallel"}, "relu"),
-        ({"activation": "gelu"}, "gelu"),
+        ({}, "swish", 4),
+        ({"placement": "houlsby"}, "swish", 2),
+        ({"placement": "parallel"}, "relu", 2),
+        ({"activation": "gelu"}, "gelu", 4),
+        ({"reduction_factor": 16}, "swish", 2),
+        ({"bottleneck_size": 5}, "swish", 5),
     ],
 )
-def test_the_activation_of_an_adapter_where_none_is_named(settings: dict, activation: str) -> None:
-    assert Adapter(**settings).apply(tiny("bert"), HEAD).peft_config["default"].activation == activation
+def test_what_an_adapter_has_where_nothing_is_said(settings: dict, activation: str, width: int) -> None:
+    model = Adapter(**settings).apply(tiny("bert"), HEAD)
+    assert model.peft_config["default"].activation == activation
+    assert {weight.shape[0] for name, weight in model.named_parameters() if "down.default.weight" in name} == {width}
