@@ -62,8 +62,9 @@ def main() -> None:
         tiny_model(folder / "tiny")
         for rows in sorted(arguments.rows):
             data = folder / "rows.parquet"
-            write(data, rows, arguments.words)
-            figures.append({"rows": rows, "file_bytes": data.stat().st_size, **measured(folder, rows, arguments)})
+            held = write(data, rows, arguments.words)
+            sizes = {"file_bytes": data.stat().st_size, "table_bytes": held}
+            figures.append({"rows": rows, **sizes, **measured(folder, rows, arguments)})
             for name in (name for name in PARTS if name in figures[-1]):
                 part = figures[-1][name]
                 told = f"{rows:,} rows, {name}: {part['peak_rss_bytes'] / 2**20:,.0f} MiB, {part['seconds']:,.0f} s"
@@ -71,12 +72,18 @@ def main() -> None:
     model = "BERT of one block, hidden size 16, random weights"
     settings = {name: getattr(arguments, name) for name in ("words", "max_steps", "judged", "store")}
     machine = environment.describe()
-    write_json(arguments.output, {"model": model, **settings, "figures": figures, "environment": machine})
+    facts = {"model": model, **settings, "memory_limit_bytes": memory_limit()}
+    write_json(arguments.output, {**facts, "figures": figures, "environment": machine})
     show(figures)
 
 
-def write(path: Path, rows: int, words: int) -> None:
-    """A file of rows with a label and a text that no other row has, made and written group by group."""
+def write(path: Path, rows: int, words: int) -> int:
+    """A file of rows with a label and a text that no other row has, made and written group by group.
+
+    Returns:
+        The bytes that all rows would take in memory, as tables of pyarrow.
+    """
+    held = 0
     schema = pyarrow.schema({"text": pyarrow.string(), "label": pyarrow.string()})
     generator = random.Random(0)
     with pyarrow.parquet.ParquetWriter(path, schema) as file:
@@ -86,7 +93,27 @@ def write(path: Path, rows: int, words: int) -> None:
                 " ".join([*generator.choices(WORDS, k=generator.randint(1, 2 * words - 1)), str(i)]) for i in numbers
             ]
             columns = {"text": texts, "label": [LABELS[i % 2] for i in numbers]}
-            file.write_table(pyarrow.table(columns, schema=schema))
+            table = pyarrow.table(columns, schema=schema)
+            file.write_table(table)
+            held += table.nbytes
+    return held
+
+
+def memory_limit() -> int | None:
+    """The bytes that Linux lets this process and those that it starts have, read pages of files included; None where it is
+    not limited, or not Linux.
+    """
+    try:
+        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
+        for _, kinds, group in groups:
+            if kinds in ("", "memory"):  # the second and the first version of control groups
+                place = "memory/{}/memory.limit_in_bytes" if kinds else "{}/memory.max"
+                limit = Path("/sys/fs/cgroup", place.format(group.strip("/"))).read_text(encoding="utf-8").strip()
+                if limit.isdigit() and int(limit) < 2**60:
+                    return int(limit)
+    except OSError:
+        pass
+    return None
 
 
 def measured(folder: Path, rows: int, arguments: argparse.Namespace) -> Figures:
@@ -137,7 +164,9 @@ def held(process: int) -> Iterator[int]:
 
 def show(figures: list[Figures]) -> None:
     """The figures as a table; the last column is what each row adds to the smallest file's peak."""
-    table = Table("command", "rows", "file MiB", "peak MiB", "of it no file's MiB", "seconds", "bytes a row")
+    table = Table(
+        "command", "rows", "file MiB", "rows in memory MiB", "peak MiB", "of it no file's MiB", "seconds", "bytes a row"
+    )
     for name in PARTS:
         for each in (each for each in figures if name in each):
             part, least, more = each[name], figures[0][name], each["rows"] - figures[0]["rows"]
@@ -146,6 +175,7 @@ def show(figures: list[Figures]) -> None:
                 name,
                 f"{each['rows']:,}",
                 f"{each['file_bytes'] / 2**20:,.0f}",
+                f"{each['table_bytes'] / 2**20:,.0f}",
                 f"{part['peak_rss_bytes'] / 2**20:,.0f}",
                 "" if anonymous is None else f"{anonymous / 2**20:,.0f}",
                 f"{part['seconds']:,.0f}",
