@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import qa
+import qa_peer
 import torch
 from datasets import Dataset
+from qa_cases import Case
 from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
@@ -83,8 +84,8 @@ class Questions:
     def features(self, split: str) -> Dataset:
         """Windows, the tokens of the first true answer, and lengths."""
         padded = "max_length" if self.padding == "max_length" else False
-        case = qa.Case("", max_length=self.max_length, stride=STRIDE)
-        found = qa.windows(self._rows(split), self.tokenizer, case, with_targets=True, padding=padded)
+        case = Case("", max_length=self.max_length, stride=STRIDE)
+        found = qa_peer.windows(self._rows(split), self.tokenizer, case, with_targets=True, padding=padded)
         return found.add_column("length", [len(ids) for ids in found["input_ids"][:]])
 
     def model(self, location: str, from_scratch: bool = False) -> PreTrainedModel:
@@ -98,11 +99,11 @@ class Questions:
         """F1 of the answers to the test rows."""
         rows = self._rows("test")
         unanswerable = any(not row["answers"]["text"] for row in self._rows("train"))
-        texts = qa.processed(rows, features, predictions[0], predictions[1], unanswerable)
-        return qa.scores(texts, [row["answers"]["text"] for row in rows])["f1"]
+        texts = qa_peer.processed(rows, features, predictions[0], predictions[1], unanswerable)
+        return qa_peer.scores(texts, [row["answers"]["text"] for row in rows])["f1"]
 
     def _rows(self, split: str) -> list[dict[str, Any]]:
-        return qa.read(self.folder / f"{split}.jsonl")
+        return qa_peer.read(self.folder / f"{split}.jsonl")
 
 
 TASKS: dict[str, Any] = {"classification": Classes, "qa": Questions}

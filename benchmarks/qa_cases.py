@@ -1,0 +1,37 @@
+"""What the benchmark of question answering trains: data sets, contenders and settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from scores import GPT
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of run: who trains, on what, how."""
+
+    data: str
+    contender: str = "ours"
+    method: dict[str, Any] = field(default_factory=lambda: {"name": "full"})
+    model: str = "minilm"
+    learning_rate: float = 2e-4
+    epochs: float = 3
+    batch_size: int = 32
+    max_length: int = 256
+    stride: int = 64
+    judged_on: str | None = None
+    """Data whose test rows are answered too."""
+
+
+CASES = {
+    "wiki": Case("squad_wiki", judged_on="squad_amazon"),
+    "wiki-trainer": Case("squad_wiki", "trainer"),
+    "v2": Case("squad_v2"),
+    "v2-trainer": Case("squad_v2", "trainer"),
+    # small tuners want a larger rate than all weights together
+    "wiki-lora": Case("squad_wiki", method={"name": "lora"}, learning_rate=1e-3),
+    "wiki-adapter": Case("squad_wiki", method={"name": "adapter"}, learning_rate=1e-3),
+    "wiki-gpt": Case("squad_wiki", model=GPT, learning_rate=5e-4),
+}
