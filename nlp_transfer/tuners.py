@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, PeftType, TaskType, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers.models.auto import modeling_auto
@@ -87,6 +88,8 @@ def tuned_blocks(model: nn.Module, layers: Sequence[int] | None, top: int) -> li
 def hold_frozen(model: nn.Module, held: str) -> None:
     """Hold the linears of the backbone that never learn in bf16, for a training that multiplies in bf16 anyway.
 
+    Tuners then no longer convert what they read to fp32, only for autocast to convert it back.
+
     Args:
         model: with a method applied.
         held: `fp32`, where nothing is done, or `bf16`.
@@ -103,6 +106,8 @@ def hold_frozen(model: nn.Module, held: str) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear | Conv1D) and not any(weight.requires_grad for weight in module.parameters()):
             module.to(torch.bfloat16)
+        elif isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False  # type: ignore[assignment]
 
 
 def head_modules(model: nn.Module, head: Iterable[str]) -> list[str]:
