@@ -18,7 +18,7 @@ from rich.table import Table
 from scipy.stats import t
 from scores import GPT, model_path
 
-from nlp_transfer import environment, fine_tune, methods
+from nlp_transfer import environment, fine_tune, members, methods
 
 FILE = RESULTS / "method-scores.jsonl"
 FACTORS = (1 / 3, 1.0, 3.0)
@@ -81,7 +81,7 @@ def main() -> None:
         rows: dict[str, list[Figures]] = {}
         for method_name in chosen(arguments.methods, MEASURED):
             method = MEASURED[method_name]
-            middle = methods.find(method["name"]).default_learning_rate * case.rate_factor
+            middle = rate_of(method) * case.rate_factor
             rates = [float(f"{middle * factor:.2g}") for factor in FACTORS]
             trials = [once(case_name, method_name, rate, 0, arguments.data_root) for rate in rates]
             # chosen on validation alone; a trial's test score is looked at only if it wins there
@@ -105,6 +105,16 @@ def chosen(given: str | None, known: Mapping[str, object]) -> list[str]:
     if unknown := [name for name in names if name not in known]:
         stop(f"there is no {unknown[0]}: expected some of {', '.join(known)}.")
     return names
+
+
+def rate_of(method: Mapping[str, Any]) -> float:
+    """The default learning rate of a method with its settings."""
+    return members.build(methods.find(method["name"]), settings_of(method)).usual_learning_rate
+
+
+def settings_of(method: Mapping[str, Any]) -> dict[str, Any]:
+    """What is the method's own; the pooling is the head's."""
+    return {name: value for name, value in method.items() if name not in ("name", "pooling")}
 
 
 def once(case_name: str, method_name: str, rate: float, seed: int, data_root: Path | None) -> Figures:
@@ -145,7 +155,7 @@ def train(case: Case, method: dict[str, Any], rate: float, seed: int, data_root:
         report = fine_tune(
             model=model_path(case.model),
             task="classification",
-            method={name: value for name, value in method.items() if name != "pooling"},
+            method={"name": method["name"], **settings_of(method)},
             head={"pooling": method.get("pooling", "auto")},
             data=data,
             train={"epochs": case.epochs, "learning_rate": rate},
