@@ -16,7 +16,7 @@ from nlp_transfer.methods import Method, freeze_all_but
 class BitFit(Method):
     """Every bias of the backbone learns, those of its norms included, and no matrix does (Ben Zaken 2022)."""
 
-    default_learning_rate: ClassVar[float] = 1e-2
+    default_learning_rate: ClassVar[float] = 5e-3
 
     def apply(self, model: nn.Module, head: Sequence[str]) -> nn.Module:
         """Freeze everything but the biases and the head.
