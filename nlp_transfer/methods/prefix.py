@@ -24,7 +24,7 @@ STD = 0.02
 class Prefix(Method):
     """Keys and values of a few tokens that do not exist learn, in every block (Li and Liang 2021; P-Tuning v2, Liu 2022)."""
 
-    default_learning_rate: ClassVar[float] = 1e-2
+    default_learning_rate: ClassVar[float] = 3e-2
 
     length: int = 20
     """How many tokens are put before the text."""
