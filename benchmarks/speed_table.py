@@ -105,9 +105,8 @@ def machines(results: list[dict[str, Any]]) -> str:
         versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("torch", "transformers"))
         said = f"{machine['device_name']}, threads {machine['threads']}, {precision}; {versions}"
         limits.setdefault(said, []).append(result["matrix_limit_flops"][precision] / 1e9)
-    return "\n".join(
-        f"{said}; matrix limit {min(found):.0f} to {max(found):.0f} GFLOP/s." for said, found in limits.items()
-    )
+    ranges = {said: sorted({f"{min(found):.0f}", f"{max(found):.0f}"}, key=float) for said, found in limits.items()}
+    return "\n".join(f"{said}; matrix limit {' to '.join(ends)} GFLOP/s." for said, ends in ranges.items())
 
 
 if __name__ == "__main__":
