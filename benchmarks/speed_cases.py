@@ -32,7 +32,7 @@ class Case:
 
 CASES = {
     "full-sst2": Case(rounds=3),
-    "head-sst2": Case(method={"name": "head"}, limit=12_800, epochs=3.0, learning_rate=1e-3, example_steps=40),
+    "head-sst2": Case(method={"name": "head"}, limit=60_614, epochs=3.0, learning_rate=1e-3, example_steps=40),
     "freeze-sst2": Case(method={"name": "freeze", "lowest": 4}, epochs=3.0, learning_rate=2e-4, rounds=2),
     "lora-sst2": Case(method={"name": "lora"}, learning_rate=1e-3),
     "adapter-sst2": Case(method={"name": "adapter"}, learning_rate=3e-3),
