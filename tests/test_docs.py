@@ -289,5 +289,5 @@ def test_a_table_of_speeds_says_what_files_say(speed_table: Any, tmp_path: Path)
         in found
     )
     assert "| `predict` | 20 rows/s | 200 rows/s | 300 rows/s | 15.00x | 1.50x | 1.50x | 50% |" in found
-    assert found.count("a chip, threads 2, fp32; torch 2, transformers 5; matrix limit 150 to 150 GFLOP/s.") == 1
+    assert found.count("a chip, threads 2, fp32; torch 2, transformers 5; matrix limit 150 GFLOP/s.") == 1
     assert speed_table.filled(found, tmp_path) == found
