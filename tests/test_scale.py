@@ -78,7 +78,7 @@ def test_several_processes_train_and_judge_as_one_does(
     """Whole or sharded: the same losses, rows and steps, and every row judged exactly once."""
 
     def commands(folder: Path, sharded: bool) -> list[list[str]]:
-        common: dict[str, Any] = {"dropout": 0, "max_steps": 20}
+        common: dict[str, Any] = {"dropout": 0, "max_steps": 20, "precision": "fp32"}
         made = [words(kind, tiny_bert, folder / kind, **common) for kind in kinds]
         return made + [words(kinds[0], tiny_bert, folder / "sharded", **common, sharded=True)] * sharded
 
