@@ -45,7 +45,7 @@ MEASURED: dict[str, dict[str, Any]] = {
     "ia3": {"name": "ia3"},
     "prefix": {"name": "prefix"},
     "prompt": {"name": "prompt"},
-    "peft-lokr": {"name": "peft", "tuner": "LOKR"},
+    "peft": {"name": "peft"},
     "head": {"name": "head"},
     "head-own": {"name": "head", "pooling": "own"},
 }
