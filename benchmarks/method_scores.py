@@ -70,6 +70,7 @@ CASES = {
     "trec": Case("trec", 3),
     "trec-6-epochs": Case("trec", 6),
     "sst2-5000": Case("sst2", 3, limit=5000, validation=1000),
+    "sst2-all-validation": Case("sst2", 3, limit=5000),
     "yelp": Case("yelp_sentences", 8, seeds=5),
     "trec-gpt": Case("trec", 3, model=GPT, rate_factor=2.0),
 }
@@ -79,24 +80,35 @@ def main() -> None:
     arguments = parse()
     for case_name in chosen(arguments.cases, CASES):
         case = CASES[case_name]
-        rows: dict[str, list[Figures]] = {}
+        seeds = range(arguments.seeds or case.seeds)
+        rows: dict[str, tuple[float, list[Figures]]] = {}
         for method_name in chosen(arguments.methods, MEASURED):
             method = MEASURED[method_name]
+            if arguments.rates:
+                for rate in arguments.rates:
+                    runs = [once(case_name, method_name, rate, seed, arguments.data_root) for seed in seeds]
+                    show_validation(case_name, method_name, rate, runs)
+                continue
             middle = rate_of(method) * case.rate_factor
             rates = [float(f"{middle * factor:.2g}") for factor in FACTORS]
             trials = [once(case_name, method_name, rate, 0, arguments.data_root) for rate in rates]
             # chosen on validation alone; a trial's test score is looked at only if it wins there
             rate = max(zip(trials, rates, strict=True), key=lambda trial: trial[0]["validation"])[1]
-            rows[method_name] = [
-                once(case_name, method_name, rate, seed, arguments.data_root) for seed in range(case.seeds)
-            ]
-        show(case_name, rows)
+            rows[method_name] = rate, [once(case_name, method_name, rate, seed, arguments.data_root) for seed in seeds]
+        if rows:
+            show(case_name, rows)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--cases", help=f"of {','.join(CASES)}; unset: all")
     parser.add_argument("--methods", help=f"of {','.join(MEASURED)}; unset: all")
+    parser.add_argument("--seeds", type=int, help="so many, from 0; unset: as the case says")
+    parser.add_argument(
+        "--rates",
+        type=lambda word: [float(rate) for rate in word.split(",")],
+        help="compare these over all seeds on validation, instead of a trial of three: for a default; shows no test score",
+    )
     parser.add_argument("--data-root", type=Path, help="the folder of the data sets, instead of NLP_TRANSFER_DATA")
     return parser.parse_args()
 
@@ -173,8 +185,8 @@ def train(case: Case, method: dict[str, Any], rate: float, seed: int, data_root:
     }
 
 
-def show(case_name: str, rows: Mapping[str, list[Figures]]) -> None:
-    """Methods of one case, a line of a table each."""
+def show(case_name: str, rows: Mapping[str, tuple[float, list[Figures]]]) -> None:
+    """Methods of one case, each with its rate and its runs, a line of a table each."""
     found = Table(title=f"{case_name}: test accuracy over seeds, with a 95 % t interval")
     found.add_column("method")
     for column in (
@@ -189,16 +201,11 @@ def show(case_name: str, rows: Mapping[str, list[Figures]]) -> None:
         "stored bytes",
     ):
         found.add_column(column, justify="right")
-    rates = {
-        run["method"]: run["learning_rate"]
-        for run in map(json.loads, FILE.read_text(encoding="utf-8").splitlines())
-        if run["case"] == case_name and run["seed"] == CASES[case_name].seeds - 1
-    }
-    for name, runs in rows.items():
+    for name, (rate, runs) in rows.items():
         scores = [run["test"] for run in runs]
         found.add_row(
             name,
-            f"{rates[name]:g}",
+            f"{rate:g}",
             f"{100 * mean(scores):.2f}",
             f"{100 * stdev(scores):.2f}",
             interval(scores),
@@ -209,6 +216,16 @@ def show(case_name: str, rows: Mapping[str, list[Figures]]) -> None:
             f"{runs[0]['stored_bytes']:,}",
         )
     wide_console().print(found)
+
+
+def show_validation(case_name: str, method_name: str, rate: float, runs: list[Figures]) -> None:
+    """One rate of one method over seeds, by validation alone."""
+    scores = [run["validation"] for run in runs]
+    each = " ".join(f"{100 * score:.2f}" for score in scores)
+    told = (
+        f"{case_name} {method_name} {rate:g}: validation {100 * mean(scores):.2f} ± {100 * stdev(scores):.2f} ({each})"
+    )
+    wide_console().print(told, highlight=False)
 
 
 def interval(scores: list[float]) -> str:
