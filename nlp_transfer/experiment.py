@@ -139,7 +139,9 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     head = report.head_parameters(loaded.model, loaded.head)
     model: Any = _adapted(recipe, loaded)
     if recipe.train.gradient_checkpointing:
-        loaded.model.gradient_checkpointing_enable()
+        # the first name is the newer: it says nothing of what transformers 6 will no longer have
+        newer = getattr(loaded.model, "activation_checkpointing_enable", None)
+        (newer or loaded.model.gradient_checkpointing_enable)()
     set_seed(seed_of(recipe.seed, PartialState().process_index))  # every process draws its own dropout
 
     checkpoints = Checkpoints(

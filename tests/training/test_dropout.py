@@ -127,6 +127,7 @@ def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
         assert not functional.dropout(numbers, 1.0).any()
 
 
+@pytest.mark.filterwarnings("error:.*gradient_checkpointing_enable:FutureWarning")
 @pytest.mark.parametrize("again", [False, True])
 def test_the_loop_drops_so_but_not_where_the_backward_pass_computes_again(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
