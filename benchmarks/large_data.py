@@ -32,6 +32,9 @@ JUDGED = 10_000
 
 LABELS = ("bad", "good")
 
+NO_LIMIT = 2**60
+"""So many bytes and more stand for none, in the first version of control groups."""
+
 PARTS = ("train", "evaluate")
 """The commands that are measured."""
 
@@ -55,7 +58,13 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, help="where files lie meanwhile; unset: that of temporary files")
     parser.add_argument("--output", type=Path, default=RESULTS / "large-data.json")
+    parser.add_argument(
+        "--group",
+        type=Path,
+        help="folder of a control group with little memory, in which each command runs: Linux, as root",
+    )
     arguments = parser.parse_args()
+    limit = memory_limit(arguments.group) if arguments.group else None
     figures = []
     with TemporaryDirectory(dir=arguments.folder) as temporary:
         folder = Path(temporary)
@@ -72,7 +81,7 @@ def main() -> None:
     model = "BERT of one block, hidden size 16, random weights"
     settings = {name: getattr(arguments, name) for name in ("words", "max_steps", "judged", "store")}
     machine = environment.describe()
-    facts = {"model": model, **settings, "memory_limit_bytes": memory_limit()}
+    facts = {"model": model, **settings, "memory_limit_bytes": limit}
     write_json(arguments.output, {**facts, "figures": figures, "environment": machine})
     show(figures)
 
@@ -99,21 +108,16 @@ def write(path: Path, rows: int, words: int) -> int:
     return held
 
 
-def memory_limit() -> int | None:
-    """The bytes that Linux lets this process and those that it starts have, read pages of files included; None where it is
-    not limited, or not Linux.
-    """
-    try:
-        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
-        for _, kinds, group in groups:
-            if kinds in ("", "memory"):  # the second and the first version of control groups
-                place = "memory/{}/memory.limit_in_bytes" if kinds else "{}/memory.max"
-                limit = Path("/sys/fs/cgroup", place.format(group.strip("/"))).read_text(encoding="utf-8").strip()
-                if limit.isdigit() and int(limit) < 2**60:
-                    return int(limit)
-    except OSError:
-        pass
-    return None
+def memory_limit(group: Path) -> int:
+    """The bytes that Linux lets all processes of a control group have, read pages of files included."""
+    # the second and the first version of control groups
+    files = [file for name in ("memory.max", "memory.limit_in_bytes") if (file := group / name).is_file()]
+    said = files[0].read_text(encoding="utf-8").strip() if files else "nothing"
+    if not said.isdigit() or int(said) >= NO_LIMIT:
+        stop(
+            f"{group} limits no memory ({said}): expected a control group with bytes in memory.max or memory.limit_in_bytes."
+        )
+    return int(said)
 
 
 def measured(folder: Path, rows: int, arguments: argparse.Namespace) -> Figures:
@@ -122,21 +126,23 @@ def measured(folder: Path, rows: int, arguments: argparse.Namespace) -> Figures:
     command = ["train", "--task", "classification", "--model", str(folder / "tiny"), "--data", data]
     command += ["--output", str(run), "--train.batch_size", "32", "--train.max_steps", str(arguments.max_steps)]
     command += ["--data.validation_fraction", f"{share}", "--data.test_fraction", f"{share}"]
-    found = {"train": watched(command, folder, arguments.store)}
+    found = {"train": watched(command, folder, arguments)}
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     if arguments.evaluate:
-        found["evaluate"] = watched(["evaluate", str(run), "--data", data], folder, arguments.store)
+        found["evaluate"] = watched(["evaluate", str(run), "--data", data], folder, arguments)
     return {**found, "rows_by_split": report["data"]["rows"]}
 
 
-def watched(words: list[str], folder: Path, store: bool) -> Figures:
+def watched(words: list[str], folder: Path, arguments: argparse.Namespace) -> Figures:
     """One `nlp-transfer` in a process of its own: what it held at most, and how long it took."""
     command = [sys.executable, "-m", "nlp_transfer.cli", *words]
+    if arguments.group:
+        command = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(arguments.group / "cgroup.procs"), *command]
     # files that only a process needs lie beside the data, not where memory may be a disk
     scenery = {
         **os.environ,
         "TMPDIR": str(folder),
-        "NLP_TRANSFER_CACHE": str(folder / "store") if store else "off",
+        "NLP_TRANSFER_CACHE": str(folder / "store") if arguments.store else "off",
     }
     started = time.perf_counter()
     with (folder / "said.txt").open("w+", encoding="utf-8") as said:
