@@ -18,7 +18,7 @@ from rich.table import Table
 from scipy.stats import t
 from scores import GPT, model_path
 
-from nlp_transfer import environment, fine_tune, members, methods
+from nlp_transfer import environment, fine_tune, methods
 
 FILE = RESULTS / "method-scores.jsonl"
 FACTORS = (1 / 3, 1.0, 3.0)
@@ -89,7 +89,7 @@ def main() -> None:
                     runs = [once(case_name, method_name, rate, seed, arguments.data_root) for seed in seeds]
                     show_validation(case_name, method_name, rate, runs)
                 continue
-            middle = rate_of(method) * case.rate_factor
+            middle = methods.find(method["name"]).default_learning_rate * case.rate_factor
             rates = [float(f"{middle * factor:.2g}") for factor in FACTORS]
             trials = [once(case_name, method_name, rate, 0, arguments.data_root) for rate in rates]
             # chosen on validation alone; a trial's test score is looked at only if it wins there
@@ -118,11 +118,6 @@ def chosen(given: str | None, known: Mapping[str, object]) -> list[str]:
     if unknown := [name for name in names if name not in known]:
         stop(f"there is no {unknown[0]}: expected some of {', '.join(known)}.")
     return names
-
-
-def rate_of(method: Mapping[str, Any]) -> float:
-    """The default learning rate of a method with its settings."""
-    return members.build(methods.find(method["name"]), settings_of(method)).usual_learning_rate
 
 
 def settings_of(method: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Recipe:
         """
         train = replace(
             self.train,
-            learning_rate=self.train.learning_rate or self.method.usual_learning_rate,
+            learning_rate=self.train.learning_rate or self.method.default_learning_rate,
             precision=precision.resolve(self.train.precision, device),  # type: ignore[arg-type]
         )
         alone = self.method.multiplies_alone and not sharding.asked(train.sharded)

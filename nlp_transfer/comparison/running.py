@@ -103,7 +103,7 @@ class Running:
 
     def _search_of(self, cell: Cell) -> Search:
         grid = self.protocol.grid
-        middle = grid.base.train.learning_rate or cell.candidate.method.usual_learning_rate
+        middle = grid.base.train.learning_rate or cell.candidate.method.default_learning_rate
         return Search(middle, grid.trials, *grid.base.task.primary)
 
     def _trial(self, cell: Cell, rate: float) -> Job:

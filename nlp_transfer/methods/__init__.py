@@ -24,8 +24,7 @@ class Method(ABC):
     """Says which weights learn. Its fields are its settings."""
 
     default_learning_rate: ClassVar[float]
-    """Peak learning rate when `train.learning_rate` is not given, so that one recipe serves all methods; with its settings as
-    they are by default, where `usual_learning_rate` says otherwise of others."""
+    """Peak learning rate when `train.learning_rate` is not given, so that one recipe serves all methods."""
     from_scratch: ClassVar[bool] = False
     """Whether it can train a model that knows nothing yet; the others would leave random weights as they are."""
     encoder_pooling: ClassVar[str] = "own"
@@ -37,11 +36,6 @@ class Method(ABC):
     def name(self) -> str:
         """The method's name: that of its file."""
         return members.name_of(self)
-
-    @property
-    def usual_learning_rate(self) -> float:
-        """The default learning rate with these settings."""
-        return self.default_learning_rate
 
     @property
     def virtual_tokens(self) -> int:

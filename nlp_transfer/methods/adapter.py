@@ -19,7 +19,7 @@ from nlp_transfer.tuners import tuned_blocks, wrapped
 class Adapter(Method):
     """A down projection, an activation and an up projection in every block learn (Houlsby 2019, Pfeiffer 2021, He 2022)."""
 
-    default_learning_rate: ClassVar[float] = 2e-3
+    default_learning_rate: ClassVar[float] = 3e-3
 
     placement: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
     """`houlsby`: after attention and after the feed-forward; `pfeiffer`: after the feed-forward; `parallel`: beside it."""
@@ -45,11 +45,6 @@ class Adapter(Method):
     def __post_init__(self) -> None:
         refuse_blocks(self.layers, self.top)
         self._config(self.layers)
-
-    @property
-    def usual_learning_rate(self) -> float:
-        """3e-3 for `houlsby`, which was better on validation there, and for `parallel`."""
-        return self.default_learning_rate if self.placement == "pfeiffer" else 3e-3
 
     @property
     def multiplies_alone(self) -> bool:

@@ -78,7 +78,7 @@ class Full(Method):
         if self.layer_decay == 1 and not self.pull:
             return decay_groups(dict(model.named_parameters()), settings)
         depths = _depths(model) if self.layer_decay < 1 else {}
-        kept, rate = set(head), settings.learning_rate or self.usual_learning_rate
+        kept, rate = set(head), settings.learning_rate or self.default_learning_rate
         top = max(depths.values(), default=0)
         sorted_out: dict[tuple[int, bool], dict[str, nn.Parameter]] = {}
         for name, parameter in model.named_parameters():

@@ -125,10 +125,3 @@ def test_what_an_adapter_has_where_nothing_is_said(settings: dict, activation: s
     model = Adapter(**settings).apply(tiny("bert"), HEAD)
     assert model.peft_config["default"].activation == activation
     assert {weight.shape[0] for name, weight in model.named_parameters() if "down.default.weight" in name} == {width}
-
-
-def test_each_placement_of_an_adapter_has_a_rate_of_its_own() -> None:
-    rates = {
-        placement: Adapter(placement=placement).usual_learning_rate for placement in ("pfeiffer", "houlsby", "parallel")
-    }
-    assert rates == {"pfeiffer": Adapter.default_learning_rate, "houlsby": 3e-3, "parallel": 3e-3}
