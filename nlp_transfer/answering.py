@@ -137,9 +137,10 @@ def _to_texts(run: Run, texts: Sequence[str], how: Mapping[str, Any]) -> list[st
 
 
 def _text(file: Path) -> str:
-    """The text of a file."""
+    """The text of a file, its line ends as they are, so that characters are counted as the file has them; no byte order mark."""
     try:
-        return file.read_text(encoding="utf-8")
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            return lines.read()
     except OSError as error:
         raise RequestError(f"{file} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
