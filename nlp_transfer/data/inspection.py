@@ -24,6 +24,16 @@ SHORT = 3
 WITHOUT_LIMIT = 10**9
 """Tokens that no text has: a tokenizer with this limit cuts nothing."""
 
+FLAGS = {
+    "cut": ("cut_questions", "with a question of which only the beginning is read."),
+    "unheld": (
+        "unheld_answers",
+        "with an answer that cannot be given: no window holds all of it, or it has more tokens than task.max_answer_length. "
+        "A higher --data.max_length, --task.stride or --task.max_answer_length helps.",
+    ),
+}
+"""Columns of features that mark rows: the kind of finding, and its words."""
+
 Row = tuple[str, int]
 """A split's name and the index of one of its rows."""
 
@@ -100,17 +110,21 @@ def cut_texts(
     """Rows that the model does not read whole, and how many tokens it never sees, by split.
 
     `tokens` are as `tokens_read` gives them, where it was asked before.
-    Of questions only the end is lost, where a column `cut` says so.
+    Of questions nothing is lost but what their columns among `FLAGS` say.
     """
     findings, tokens = [], tokens_read(splits, features) if tokens is None else tokens
     for name, split in splits.items():
         encoded = features[name]
-        if "cut" in encoded.columns.column_names:
-            rows = np.unique(encoded.rows[np.array(column(encoded.columns, "cut"), dtype=bool)])
+        told = [flag for flag in FLAGS if flag in encoded.columns.column_names]
+        for flag in told:
+            kind, words = FLAGS[flag]
+            rows = np.unique(encoded.rows[np.array(column(encoded.columns, flag), dtype=bool)])
             if rows.size:
-                message = f"{name}: {plural(rows.size)} of {len(split):,} with a question of which only the beginning is read."
                 places = _places(splits, ((name, int(row)) for row in rows))
-                findings.append(Finding("cut_questions", message, rows.size, places))
+                findings.append(
+                    Finding(kind, f"{name}: {plural(rows.size)} of {len(split):,} {words}", rows.size, places)
+                )
+        if told:
             continue
         if name not in tokens or not (cut := np.flatnonzero(tokens[name].lost > 0)).size:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,24 +69,35 @@ def encoded(
     return columns
 
 
-def targets(windows: dict[str, list[Any]], answers: Sequence[tuple[int, int] | None]) -> dict[str, list[int]]:
+def targets(
+    windows: dict[str, list[Any]], answers: Sequence[tuple[int, int] | None], longest: int
+) -> dict[str, list[Any]]:
     """The tokens where the answer of each window's row begins and ends; both `null` where the window does not hold it all.
 
     Args:
-        windows: as `encoded` gave them.
+        windows: as `encoded` gave them, all of each row.
         answers: characters of each row's answer, from and to; None where it has none.
+        longest: tokens of an answer that may be given.
+
+    Returns:
+        `start`, `end`, and `unheld`: whether the row has an answer that no window holds all of, or a longer one.
     """
-    found: dict[str, list[int]] = {"start": [], "end": []}
+    found: dict[str, list[Any]] = {"start": [], "end": []}
+    held: set[int] = set()
     columns = (windows[name] for name in ("row", "null", "first", "starts", "ends"))
     for row, null, first, starts, ends in zip(*columns, strict=True):
         answer, start, end = answers[row], null, null
         if answer is not None and len(starts) and starts[0] <= answer[0] and answer[1] <= ends[-1]:
-            start = first + int(np.searchsorted(starts, answer[0], side="right")) - 1
-            end = first + int(np.searchsorted(ends, answer[1], side="left"))
+            # of tokens of the same characters, bytes of one, the first and the last
+            start = first + int(np.searchsorted(ends, answer[0], side="right"))
+            end = first + int(np.searchsorted(starts, answer[1], side="left")) - 1
             # an answer of characters that are in no token
             start, end = (start, end) if start <= end else (null, null)
+            if start != null and end - start < longest:
+                held.add(row)
         found["start"].append(start)
         found["end"].append(end)
+    found["unheld"] = [answers[row] is not None and row not in held for row in windows["row"]]
     return found
 
 
@@ -141,6 +153,30 @@ def _cut(questions: list[str], tokenizer: PreTrainedTokenizerBase, longest: int)
     return kept, [len(offsets) > longest for offsets in batch["offset_mapping"]]
 
 
+def _take_in(starts: list[int], ends: list[int], text: str) -> None:
+    """Give characters that a tokenizer drops, accents and joiners say, to the word they stand in: to the token before them,
+    or, behind white space, to the one after them.
+    """
+    for i in range(1, len(starts)):
+        while ends[i - 1] < starts[i] and not text[ends[i - 1]].isspace():
+            ends[i - 1] += 1
+        while ends[i - 1] < starts[i] and not text[starts[i] - 1].isspace():
+            starts[i] -= 1
+    # before the first token and behind the last one, other characters are another window's
+    while starts and ends[-1] < len(text) and _dropped(text[ends[-1]]):
+        ends[-1] += 1
+    if starts:
+        begins = starts[0]
+        while begins and _dropped(text[begins - 1]):
+            begins -= 1
+        starts[0] = starts[0] if begins and not text[begins - 1].isspace() else begins
+
+
+def _dropped(character: str) -> bool:
+    """Whether it is a mark or a format character, which tokenizers may drop."""
+    return unicodedata.category(character) in ("Mn", "Me", "Cf")
+
+
 def _context(encoding: Any, text: str) -> tuple[int, np.ndarray, np.ndarray]:
     """Of a window the first token of the context, and where each of its tokens begins and ends, without white space."""
     inside = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
@@ -153,6 +189,7 @@ def _context(encoding: Any, text: str) -> tuple[int, np.ndarray, np.ndarray]:
             end -= 1
         starts.append(start)
         ends.append(end)
+    _take_in(starts, ends, text)
     # a token of white space begins where the next one does, and ends where the one before it does
     for i in range(count - 2, -1, -1):
         if starts[i] == ends[i]:

@@ -168,7 +168,7 @@ class QA(Task):
         return AutoModelForQuestionAnswering, {"num_labels": 2}
 
     def encode(self, rows: Columns, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
-        """Windows over each context, as `windows.encoded` makes them; with `start` and `end` of the first true answer."""
+        """Windows over each context, as `windows.encoded` makes them; with the `targets` of the first true answer."""
         found = windows.encoded(column(rows, "question"), column(rows, "context"), tokenizer, self.stride)
         if "answers" in rows:
             first = [
@@ -177,7 +177,7 @@ class QA(Task):
                 else None
                 for answers in column(rows, "answers")
             ]
-            found |= windows.targets(found, first)
+            found |= windows.targets(found, first, self.max_answer_length)
         return found
 
     def collate(self, features: Columns, tokenizer: PreTrainedTokenizerBase) -> Batch:

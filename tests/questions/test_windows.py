@@ -73,7 +73,7 @@ def test_a_long_question_is_cut_and_a_short_one_is_whole(tokenizer: PreTrainedTo
 def test_targets_lead_back_to_the_answer_or_to_nothing(tokenizer: PreTrainedTokenizerBase) -> None:
     windows = encoded(QUESTIONS, CONTEXTS, tokenizer, stride=16)
     spans = [(CONTEXT.index("nine"), CONTEXT.index("nine") + 4), None, (len(CONTEXT) + 1, len(CONTEXT) + 4)]
-    found = targets(windows, spans)
+    found = targets(windows, spans, 30)
     hits = [0, 0, 0]
     for i, row in enumerate(windows["row"]):
         start, end, null = found["start"][i], found["end"][i], windows["null"][i]
@@ -93,8 +93,43 @@ def test_an_answer_that_a_window_cuts_is_no_target_of_it() -> None:
     tokenizer = of_characters()
     windows = encoded(["who?"], ["abcdefghij" * 20], tokenizer, stride=0)
     begins = int(windows["starts"][1][0])
-    found = targets(windows, [(begins - 2, begins + 2)])
+    found = targets(windows, [(begins - 2, begins + 2)], 30)
     assert found["start"] == found["end"] == windows["null"]
+    assert all(found["unheld"])
+
+
+def test_an_answer_longer_than_may_be_given_is_told(tokenizer: PreTrainedTokenizerBase) -> None:
+    windows = encoded(["who?"] * 2, ["abc def ghi jkl mno"] * 2, tokenizer, stride=8)
+    assert targets(windows, [(4, 15), None], 30)["unheld"] == [False, False]
+    assert targets(windows, [(4, 15), None], 2)["unheld"] == [True, False]
+
+
+WORDS = (
+    *("三", "三本", "é", "🏆", "5€", "naïve", "❤\ufe0f", "1\ufe0f\u20e3"),
+    *("cafe\u0301", "Andre\u0301", "\u200bzero\u200b", "soft\u00ad", "co\u00adop", "बच्चे", "שָׁלוֹם", "ที่นี่", "e\u0301"),
+)
+
+
+@pytest.mark.parametrize("around", [("We met", "in Paris."), ("x  ", "  y"), ("", ""), ("", "y"), ("x", "")])
+@pytest.mark.parametrize("word", WORDS, ids=ascii)
+def test_every_word_of_any_script_is_an_answer_whole(
+    tokenizer: PreTrainedTokenizerBase, word: str, around: tuple[str, str]
+) -> None:
+    """Of several tokens of bytes, or with characters that a tokenizer drops."""
+    context = " ".join([around[0], word, around[1]]).strip(" ")
+    begins = context.index(word)
+    windows = encoded(["who?"], [context], tokenizer, stride=8)
+    found = targets(windows, [(begins, begins + len(word))], 64)
+    held = [i for i, start in enumerate(found["start"]) if start != windows["null"][i]]
+    assert held
+    for i in held:
+        first, starts, ends = (windows[name][i] for name in ("first", "starts", "ends"))
+        span = slice(int(starts[found["start"][i] - first]), int(ends[found["end"][i] - first]))
+        assert context[span] == word
+        # the model reads all of it
+        before, after = found["start"][i] - 1 - first, found["end"][i] + 1 - first
+        assert before < 0 or ends[before] <= begins
+        assert after >= len(starts) or starts[after] >= begins + len(word)
 
 
 def test_a_context_without_tokens_has_a_window_without_any(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -182,6 +182,16 @@ def test_a_question_that_is_not_read_whole_is_counted(tiny_bert: Path) -> None:
     assert (finding.kind, finding.count, finding.places[0].where) == ("cut_questions", 1, "row 2")
 
 
+def test_an_answer_that_can_never_be_given_is_counted(tiny_bert: Path) -> None:
+    rows = flat(answers=columns)
+    task = QA(unanswerable=0.3, max_answer_length=2)
+    split = load(DataSettings({"train": rows, "validation": rows, "test": rows}), {}, QA(), seed=0).splits["train"]
+    features = Features.of(split.rows, task, Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(64))
+    [finding] = cut_texts({"train": split}, {"train": features})
+    assert (finding.kind, finding.places[0].where) == ("unheld_answers", "row 2")
+    assert "task.max_answer_length" in str(finding)
+
+
 # scores
 
 OFFICIAL: list[tuple[str, list[str], float, float]] = [
@@ -304,12 +314,12 @@ def test_from_a_file_to_answers(
     assert len(lines) == 42
     saved = run.evaluate(samples.path("qa") / "test.json")
     assert saved.scores == pytest.approx(dict(run.scores["test"]))
-    context = " ".join([CONTEXT] * 6)
+    context = "\r\n".join([CONTEXT] * 6)
     [answer] = run.predict([{"question": "Who is the owner?", "context": context}])
     assert all(context[span.start : span.end] == span.text for span in answer.spans)
     assert len({(span.start, span.end) for span in answer.spans}) == len(answer.spans)
 
-    (tmp_path / "article.txt").write_text(context, encoding="utf-8")
+    (tmp_path / "article.txt").write_text(context, encoding="utf-8-sig", newline="")
     capsys.readouterr()
     asked = ["--question", "Who is the owner?", "--question", "When?", "--context-file", str(tmp_path / "article.txt")]
     assert cli.main(["predict", run_folder, *asked]) == 0
@@ -317,6 +327,7 @@ def test_from_a_file_to_answers(
     assert printed.startswith("Who is the owner?\n  ")
     assert answer.lines()[0] in printed
     assert "next best: " in printed
+
     out = tmp_path / "answers.csv"
     assert (
         cli.main(["predict", run_folder, "--input", str(samples.path("qa") / "test.json"), "--output", str(out)]) == 0
