@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow
 
 from nlp_transfer.data import columns, files, parts
@@ -140,13 +141,13 @@ def _one_in_memory(rows: Any, origin: str) -> Table:
                 f'{origin}, row {wrong[0] + 1}: a {kind}, expected a dict such as {{"text": ..., "label": ...}}.'
             )
         names = list(dict.fromkeys(name for row in rows for name in row))
-        found = {name: [row.get(name) for row in rows] for name in names}
+        found = {name: [_plain(row.get(name)) for row in rows] for name in names}
     elif type(rows).__module__.partition(".")[0] == "pandas" and type(rows).__name__ == "DataFrame":
         # by duck: pandas is no dependency of ours, its frames are welcome
         if not rows.columns.is_unique:
             raise RequestError(f"{origin} has several columns of one name: {listing(rows.columns)}.")
         cells = rows.astype(object).where(rows.notna(), None)
-        found = {str(name): cells[name].tolist() for name in rows.columns}
+        found = {str(name): [_plain(cell) for cell in cells[name]] for name in rows.columns}
     else:
         raise RequestError(
             f"{origin} is a {type(rows).__name__}: expected a path, a list of dicts, a pandas frame or a datasets.Dataset."
@@ -154,6 +155,17 @@ def _one_in_memory(rows: Any, origin: str) -> Table:
     if not len(rows):
         raise RequestError(f"{origin} holds no rows.")
     return Table(origin, "row", found, list(range(1, len(rows) + 1)))
+
+
+def _plain(cell: Any) -> Any:
+    """A cell without arrays of numpy, which pandas makes of the lists in a Parquet file, and without numpy's numbers."""
+    if isinstance(cell, np.ndarray):
+        return [_plain(each) for each in cell.tolist()]
+    if isinstance(cell, np.number | np.bool_):
+        return cell.item()
+    if isinstance(cell, Mapping):
+        return {name: _plain(each) for name, each in cell.items()}
+    return [_plain(each) for each in cell] if isinstance(cell, list) else cell
 
 
 def _from_dataset(rows: datasets.Dataset, origin: str) -> Table:

@@ -3,6 +3,7 @@
 import collections
 
 import datasets
+import numpy
 import pandas
 import pytest
 
@@ -204,6 +205,21 @@ def test_missing_cells_of_a_frame_are_none(dtype):
     cells = sources.open_source(frame)["train"].columns["label"]
     assert cells[1] is None
     assert [int(cell) for cell in (cells[0], cells[2])] == [1, 0]
+
+
+def test_lists_of_a_frame_that_was_read_from_parquet_are_lists(tmp_path):
+    cells = {"words": [["a", "b"], []], "answers": [{"text": ["a"], "start": [1]}, None], "list": [[{"n": [1.5]}], []]}
+    pandas.DataFrame(cells).to_parquet(tmp_path / "rows.parquet")
+    frame = pandas.read_parquet(tmp_path / "rows.parquet")
+    assert isinstance(frame["answers"][0]["text"], numpy.ndarray)
+    assert sources.open_source(frame)["train"].columns == cells
+    assert sources.open_source(frame.to_dict("records"))["train"].columns == cells
+    assert sources.open_source(str(tmp_path / "rows.parquet"))["train"].columns == cells
+
+
+def test_numbers_of_numpy_are_numbers():
+    [cell] = sources.open_source([{"spans": [numpy.int64(3), {"flag": numpy.bool_(True)}]}])["train"].columns["spans"]
+    assert (type(cell[0]), type(cell[1]["flag"])) == (int, bool)
 
 
 def test_class_labels_become_names_and_minus_one_is_missing():
