@@ -215,13 +215,16 @@ def _odd_one(
         try:
             pyarrow.array(cells)
         except (pyarrow.ArrowException, OverflowError):
-            first = next(cell for cell in cells if cell is not None)
+            before, first = next((place, cell) for place, cell in zip(places, cells, strict=True) if cell is not None)
             for place, cell in zip(places, cells, strict=True):
                 try:
                     pyarrow.array([first, cell])
                 except (pyarrow.ArrowException, OverflowError):
-                    kinds = f"a {type(cell).__name__} in a column whose first cell is a {type(first).__name__}"
-                    return f', {unit} {place}, column "{chosen[name]}": {kinds}, or holds one of another kind. Give all one form.'
+                    one, other = type(first).__name__, type(cell).__name__
+                    kinds = f"a {other}, where {unit} {before} has a {one}"
+                    if one == other:
+                        kinds = f"a {one} with values of another kind than in that of {unit} {before}"
+                    return f', {unit} {place}, column "{chosen[name]}": {kinds}. Write both in one form.'
     return f": {listing(chosen.values())} hold cells of different kinds: {str(error).splitlines()[0]}."
 
 

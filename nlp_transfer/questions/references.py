@@ -63,6 +63,16 @@ def read(cell: Any, start: Any = None) -> list[Reference]:
     raise ValueError(f"{str(cell)[:40]} ({type(cell).__name__}) is no answer: {FORMS}")
 
 
+def columns(cell: Any, start: Any = None) -> dict[str, list[Any]]:
+    """The same as columns, the one form that every cell is brought to.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    answers = read(cell, start)
+    return {"text": [each.text for each in answers], "answer_start": [each.start for each in answers]}
+
+
 def offset(cell: Any) -> int | None:
     """A character's number in a cell, which may be empty.
 
@@ -72,7 +82,7 @@ def offset(cell: Any) -> int | None:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell.strip()):
         return None
     try:
-        if isinstance(cell, bool) or float(cell) != int(float(cell)) or float(cell) < 0:
+        if isinstance(cell, bool) or float(cell) != int(float(cell)) or not 0 <= float(cell) < 2**63:
             raise ValueError
         return int(float(cell))
     except (TypeError, ValueError, OverflowError):

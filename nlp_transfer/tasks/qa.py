@@ -23,6 +23,9 @@ from nlp_transfer.training.batch import Batch
 
 QUESTION_WORDS = re.compile(r"\b(who|whom|whose|what|when|where|why|how|which)\b", re.IGNORECASE)
 
+BESIDE = ("answer_start",)
+"""Columns that only say more about the answers."""
+
 LENGTHS = ((1, "1 word"), (3, "2 to 3 words"), (7, "4 to 7 words"))
 """Kinds of answers by their words; longer ones are of a kind of their own."""
 
@@ -99,6 +102,14 @@ class QA(Task):
             seen.add(str(name))
         return wrong
 
+    def uniform(self, rows: Columns) -> Columns:
+        """Answers as columns, with offsets that stood beside them."""
+        kept = {name: cells for name, cells in rows.items() if name not in BESIDE}
+        if "answers" in rows:
+            starts = rows.get("answer_start") or [None] * len(rows["answers"])
+            kept["answers"] = [references.columns(*cells) for cells in zip(rows["answers"], starts, strict=True)]
+        return kept
+
     def fit(self, rows: Dataset) -> Self:
         """Learn whether there are questions without an answer."""
         without = sum(not references.read(cell) for cell in column(rows, "answers"))
@@ -115,7 +126,7 @@ class QA(Task):
             if isinstance(found, str):
                 raise RowError(i, found)
             answers.append({"text": [each.text for each in found], "answer_start": [each.start for each in found]})
-        gone = [name for name in ("answers", "answer_start") if name in rows.column_names]
+        gone = [name for name in ("answers", *BESIDE) if name in rows.column_names]
         return rows.remove_columns(gone).add_column("answers", answers)
 
     def repairs(self, rows: Dataset) -> list[Remark]:

@@ -128,6 +128,36 @@ def test_every_form_reads_the_same(form: str, tmp_path: Path) -> None:
     assert not {finding.kind for finding in data.warnings} & {"repaired_offsets", "ambiguous_answers"}
 
 
+MIXED: dict[str, list[Any]] = {
+    "texts, lists and columns": ["nine", [{"text": "Ada Novak", "answer_start": 38}], {"text": [], "answer_start": []}],
+    "a list of texts beside columns": [["nine"], {"text": ["Ada Novak"], "answer_start": [38]}, None],
+    "two forms of nothing": [{"text": ["nine"], "answer_start": [19]}, ["Ada Novak"], []],
+    "offsets as texts": [{"text": ["nine"], "answer_start": ["19"]}, {"text": ["Ada Novak"], "answer_start": [38]}, ""],
+    "offsets of some": [{"text": ["nine"], "answer_start": None}, {"text": ["Ada Novak"], "answer_start": [38]}, ""],
+    "keys of many kinds": [
+        [{"text": "nine", "answer_start": 19, "sure": "very"}],
+        [{"text": "Ada Novak", "answer_start": 38, "sure": 0.5}],
+        [],
+    ],
+}
+
+
+@pytest.mark.parametrize("form", MIXED)
+def test_forms_may_stand_beside_each_other(form: str, tmp_path: Path) -> None:
+    rows = [{**row, "answers": cell} for row, cell in zip(flat(), MIXED[form], strict=True)]
+    data = read(write(tmp_path / "rows.jsonl", rows))
+    assert data.splits["train"].rows["answers"][:] == READ
+    assert data.fingerprint == read(write(tmp_path / "plain.jsonl", flat(answers=columns))).fingerprint
+
+
+def test_a_column_of_offsets_counts_beside_texts_alone(tmp_path: Path) -> None:
+    rows = flat(answers=lambda row: row["text"], answer_start=lambda row: row["start"])
+    rows[1] |= {"answers": {"text": ["Ada Novak"], "answer_start": ["38"]}, "answer_start": ""}
+    rows[0]["answer_start"] = "19"
+    data = read(write(tmp_path / "rows.jsonl", rows))
+    assert data.splits["train"].rows["answers"][:] == READ
+
+
 def test_offsets_that_are_off_are_repaired_and_counted(tmp_path: Path) -> None:
     rows = [{**row, "start": row["start"] and row["start"] + 2} for row in ROWS]
     data = read(write(tmp_path / "rows.json", nested(rows)))
