@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -11,29 +12,48 @@ def is_nested(document: Any) -> bool:
     return isinstance(document, dict) and isinstance(document.get("data"), list)
 
 
+@dataclass(frozen=True)
+class NoRow:
+    """What stands where questions are expected and holds none."""
+
+    reason: str
+
+
 def questions(document: dict[str, Any]) -> list[Any]:
     """The questions of such a document as flat records, in their order.
 
-    They have `id`, `title`, `context`, `question` and, where the document answers, `answers`: the lists `text` and
-    `answer_start`, empty where `is_impossible` is true. What does not have the form stays as it is, for a reader to refuse.
+    They have `title`, `context` and `question`; `id` where any of them has one; where the document answers, `answers`: the
+    lists `text` and `answer_start`. An article or a paragraph without questions is a `NoRow`. What has the form nowhere
+    stays as it is, for a reader to take as flat rows or to refuse.
     """
+    articles = document["data"]
+    if not any(isinstance(article, dict) and isinstance(article.get("paragraphs"), list) for article in articles):
+        return list(articles)
     found: list[Any] = []
-    for article in document["data"]:
-        paragraphs = article.get("paragraphs") if isinstance(article, dict) else None
-        if not isinstance(paragraphs, list):
+    for article in articles:
+        if type(article) is not dict:  # no object, or one that names a key twice
             found.append(article)
-            continue
-        for paragraph in paragraphs:
-            found += _of_paragraph(paragraph, article.get("title"))
+        elif not isinstance(article.get("paragraphs"), list):
+            found.append(NoRow('an article without "paragraphs": expected the list of its paragraphs'))
+        else:
+            for paragraph in article["paragraphs"]:
+                found += _of_paragraph(paragraph, article.get("title"))
+    if all(record.get("id") is None for record in found if type(record) is dict):
+        for record in found:
+            if type(record) is dict:
+                del record["id"]
     return found
 
 
 def _of_paragraph(paragraph: Any, title: Any) -> Iterator[Any]:
-    if not isinstance(paragraph, dict) or not isinstance(paragraph.get("qas"), list):
+    if type(paragraph) is not dict:
         yield paragraph
         return
+    if not isinstance(paragraph.get("qas"), list):
+        yield NoRow('a paragraph without "qas": expected the list of its questions, [] where there are none')
+        return
     for asked in paragraph["qas"]:
-        if type(asked) is not dict:  # no object, or one that names a key twice
+        if type(asked) is not dict:
             yield asked
             continue
         record = {"id": asked.get("id"), "title": title, "context": paragraph.get("context")}

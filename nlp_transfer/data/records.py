@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from nlp_transfer.data.conll import CONLL, sentences
 from nlp_transfer.data.decoding import lines
 from nlp_transfer.data.findings import plural
-from nlp_transfer.data.nested import is_nested, questions
+from nlp_transfer.data.nested import NoRow, is_nested, questions
 from nlp_transfer.errors import RequestError, listing
 
 Record = tuple[int, dict[str, Any]]
@@ -207,6 +207,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_record(row: Any) -> str | None:
     """Why a JSON value is no row, or None."""
+    if isinstance(row, NoRow):
+        return row.reason
     if isinstance(row, _Repeating):
         return f'a JSON object that names "{row.key}" twice'
     return None if isinstance(row, dict) else f"a JSON {type(row).__name__} where an object is expected"

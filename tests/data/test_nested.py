@@ -1,6 +1,12 @@
-"""SQuAD's nested form becomes flat records; what has not the form is left to be refused."""
+"""SQuAD's nested form becomes flat records; what holds no questions is refused."""
 
+import re
+
+import pytest
+
+from nlp_transfer.data.files import read
 from nlp_transfer.data.nested import is_nested, questions
+from nlp_transfer.errors import RequestError
 
 
 def test_what_is_nested():
@@ -34,7 +40,42 @@ def test_answers_of_an_impossible_question_do_not_count():
     assert found["answers"] == {"text": [], "answer_start": []}
 
 
-def test_what_has_not_the_form_stays():
+def test_what_holds_no_questions_is_said_where_it_stands():
     article, paragraph, asked = {"title": "T"}, {"context": "x"}, "Who?"
     whole = {"context": "x", "qas": [asked]}
-    assert questions({"data": [7, article, {"paragraphs": [paragraph, whole]}]}) == [7, article, paragraph, asked]
+    seven, first, second, third, kept = questions(
+        {"data": [7, article, {"paragraphs": [paragraph, {"qas": None}, whole]}]}
+    )
+    assert (seven, kept) == (7, asked)
+    assert 'an article without "paragraphs"' in first.reason
+    assert 'a paragraph without "qas"' in second.reason
+    assert second == third
+
+
+def test_objects_without_paragraphs_are_flat_rows():
+    rows = [{"text": "x", "label": "a"}, 7]
+    assert questions({"data": rows}) == rows
+
+
+def test_there_are_ids_where_any_question_has_one():
+    def ids(*given):
+        asked = [{"question": "Who?", **({"id": each} if each else {})} for each in given]
+        return [found.get("id", "none") for found in questions({"data": [{"paragraphs": [{"qas": asked}]}]})]
+
+    assert ids("a", None) == ["a", None]
+    assert ids(None, None) == ["none", "none"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"paragraphs": [{"context": "x"}]}', 'row 1: a paragraph without "qas": expected the list'),
+        ('{"paragraphs": [{"qas": [], "qas": []}]}', 'row 1: a JSON object that names "qas" twice'),
+        ('{"paragraphs": [], "paragraphs": []}', 'row 1: a JSON object that names "paragraphs" twice'),
+    ],
+)
+def test_a_file_without_questions_says_what_it_lacks(content, says, tmp_path):
+    file = tmp_path / "rows.json"
+    file.write_text(f'{{"data": [{content}]}}', encoding="utf-8")
+    with pytest.raises(RequestError, match=re.escape(says)):
+        read(file)
