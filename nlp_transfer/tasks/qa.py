@@ -82,7 +82,7 @@ class QA(Task):
                 references.read(cell)
             elif column == "answer_start":
                 references.offset(cell)
-            elif column != "id" or not isinstance(cell, int):
+            elif column != "id" or not (isinstance(cell, int | float) or _unnamed(cell)):
                 return super().fault(column, cell)
         except ValueError as error:
             return str(error)
@@ -97,17 +97,23 @@ class QA(Task):
                     wrong[i] = ("answers", found)
         seen: set[str] = set()
         for i, name in enumerate(rows.get("id", ())):
+            if _unnamed(name):
+                continue
             if str(name) in seen:
                 wrong.setdefault(i, ("id", f"the id {name} stands in an earlier row too: every question has its own"))
             seen.add(str(name))
         return wrong
 
     def uniform(self, rows: Columns) -> Columns:
-        """Answers as columns, with offsets that stood beside them."""
+        """Answers as columns, with offsets that stood beside them; ids where any row has one."""
         kept = {name: cells for name, cells in rows.items() if name not in BESIDE}
         if "answers" in rows:
             starts = rows.get("answer_start") or [None] * len(rows["answers"])
             kept["answers"] = [references.columns(*cells) for cells in zip(rows["answers"], starts, strict=True)]
+        if all(map(_unnamed, rows.get("id", ()))):
+            kept.pop("id", None)
+        elif "id" in kept:
+            kept["id"] = [None if _unnamed(name) else name for name in kept["id"]]
         return kept
 
     def fit(self, rows: Dataset) -> Self:
@@ -263,6 +269,11 @@ class QA(Task):
             Mistake(i, list(dict.fromkeys(golds[i])), answers[i].text, answers[i].probability)
             for i in np.flatnonzero(exact == 0).tolist()
         ]
+
+
+def _unnamed(name: Any) -> bool:
+    """Whether a cell of ids has none."""
+    return name is None or name != name or (isinstance(name, str) and not name.strip())
 
 
 def _cells(rows: Dataset) -> Columns:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, set_seed
@@ -172,6 +173,52 @@ def test_a_text_without_an_offset_is_taken_where_it_stands_first(tmp_path: Path)
     data = read(write(tmp_path / "rows.csv", rows))
     assert data.splits["train"].rows["answers"][0] == {"text": ["tea"], "answer_start": [0]}
     assert "ambiguous_answers" in {finding.kind for finding in data.warnings}
+
+
+def without_ids(document: dict[str, Any], kept: int) -> dict[str, Any]:
+    """Nested rows, of which only the first ones keep their ids."""
+    for asked in document["data"][0]["paragraphs"][0]["qas"][kept:]:
+        del asked["id"]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ids"),
+    [
+        ("rows.json", without_ids(nested(), 0), None),
+        ("rows.json", without_ids(nested(), 1), ["1", None, None]),
+        ("rows.jsonl", [{**row, "id": None} for row in flat(answers=columns)], None),
+        (
+            "rows.jsonl",
+            [{**row, "id": {"3": None}.get(row["id"], row["id"])} for row in flat(answers=columns)],
+            ["1", "2", None],
+        ),
+        (
+            "rows.csv",
+            [{**row, "id": " " if row["id"] == "1" else row["id"]} for row in flat(answer=lambda row: row["text"])],
+            [None, "2", "3"],
+        ),
+    ],
+)
+def test_questions_need_no_id(name: str, content: Any, ids: Any, tmp_path: Path) -> None:
+    rows = read(write(tmp_path / name, content)).splits["train"].rows
+    assert rows["answers"][:] == READ
+    found = rows["id"][:] if "id" in rows.column_names else None
+    assert found == ids
+
+
+def test_numbers_as_ids_of_a_frame_may_be_missing() -> None:
+    frame = pandas.DataFrame(flat(answers=columns)).assign(id=[1, None, 3])
+    rows = (
+        load(DataSettings({"train": frame, "test": frame, "validation": frame}), {}, QA(), seed=0).splits["train"].rows
+    )
+    assert rows["id"][:] == [1, None, 3]
+
+
+def test_an_id_stands_once_whatever_lacks_one(tmp_path: Path) -> None:
+    rows = [{**row, "id": name} for row, name in zip(flat(answers=columns), ("7", None, "7"), strict=True)]
+    with pytest.raises(RequestError, match=r"line 3, column \"id\": the id 7 stands in an earlier row too"):
+        read(write(tmp_path / "rows.jsonl", rows))
 
 
 def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
