@@ -62,7 +62,10 @@ def read(recipe: Recipe) -> tuple[Layout, Data]:
 
 
 def lay_out(settings: DataSettings, data: Data, folder: Path) -> None:
-    """Write the cells of every split as their files have them: `folder`/data/train.jsonl and so on."""
+    """Write the cells of every split as their files have them: `folder`/data/train.jsonl and so on.
+
+    A column that only other splits have is empty.
+    """
     found = {table.origin: table for table in tables(settings).values()}
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     for name, split in data.splits.items():
@@ -70,7 +73,7 @@ def lay_out(settings: DataSettings, data: Data, folder: Path) -> None:
         at = {place: i for i, place in enumerate(table.places)}
         wanted = [at[place] for place in column(split.rows, PLACE)]
         # a large table reads a column whenever it is asked for it
-        whole = {each: table.columns[each] for each in _names(table, data.columns)}
+        whole = {each: table.columns.get(each, [None] * len(table)) for each in _names(table, data.columns)}
         cells = {each: [column_cells[i] for i in wanted] for each, column_cells in whole.items()}
         lines = (
             json.dumps(dict(zip(cells, row, strict=True)), ensure_ascii=False, default=str)

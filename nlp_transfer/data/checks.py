@@ -135,6 +135,32 @@ def same_columns(table: Table, chosen: Mapping[str, str], other: str, task: Task
             )
 
 
+def columns_of_all(
+    tables: Sequence[Table], given: Mapping[str, str], task: Task, needed: Sequence[str]
+) -> dict[str, str]:
+    """Which columns are which of the task's in several tables: as in the first, and the further ones that any of them has.
+
+    Raises:
+        RequestError: as `choose_columns` and `same_columns`.
+    """
+    first, *others = tables
+    chosen = choose_columns(first, given, task, needed, also=task.optional_columns)
+    required = {name: column for name, column in chosen.items() if name not in task.further_columns}
+    for table in others:
+        same_columns(table, required, first.origin, task)
+        for name, column in choose_columns(table, {**required, **given}, task, ()).items():
+            known = chosen.setdefault(name, column)
+            same_columns(table, {name: known}, next(each.origin for each in tables if has(each, known, True)), task)
+    return chosen
+
+
+def held(table: Table, chosen: Mapping[str, str], task: Task) -> dict[str, str]:
+    """Those of the chosen columns that a table has: further ones it may lack."""
+    return {
+        name: column for name, column in chosen.items() if name not in task.further_columns or column in table.columns
+    }
+
+
 def _missing(table: Table, name: str, usual: Sequence[str]) -> str:
     """What to do where no column has a usual name: the nearest one, or all there are."""
     near = nearest(usual, table.columns)

@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns, has, same_columns
+from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns, columns_of_all, has, held
 from nlp_transfer.data.cuts import cut
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.findings import Finding, Place, plural, sentences, some
@@ -70,15 +70,15 @@ def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: 
     found = tables(settings)
     warnings: list[Finding] = []
     needed = [*task.asked_columns, *task.answer_columns]
-    chosen = choose_columns(found["train"], columns, task, needed, also=task.optional_columns)
-    for table in found.values():
-        same_columns(table, chosen, found["train"].origin, task)
-    train = checked(found.pop("train"), chosen, task, settings.skip_bad_rows, warnings)
+    first = found.pop("train")
+    chosen = columns_of_all([first, *found.values()], columns, task, needed)
+    train = checked(first, held(first, chosen, task), task, settings.skip_bad_rows, warnings)
     task = _fitted(task, train)
     splits = {"train": read(task, train, warnings)}
     for name, table in found.items():
         # by the fitted task: what it cannot read is a bad row too
-        splits[name] = read(task, checked(table, chosen, task, settings.skip_bad_rows, warnings), warnings)
+        rows = checked(table, held(table, chosen, task), task, settings.skip_bad_rows, warnings)
+        splits[name] = read(task, rows, warnings)
     notes = [f"column {column!r} read as {name}." for name, column in chosen.items()] + task.notes()
     whole = len(splits["train"])
     for name, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):

@@ -11,10 +11,13 @@ import pytest
 
 from nlp_transfer import Recipe, RequestError
 from nlp_transfer.comparison.grid import Grid, candidates, label, spelled
-from nlp_transfer.comparison.layout import Layout
+from nlp_transfer.comparison.layout import Layout, lay_out
 from nlp_transfer.comparison.protocol import Protocol
+from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.data.splits import load
 from nlp_transfer.methods.adapter import Adapter
 from nlp_transfer.methods.lora import LoRA
+from nlp_transfer.tasks.qa import QA
 
 BASE = Recipe.make(task="sentiment", data="reviews.csv")
 LAYOUT = Layout("f" * 64, {"train": 100, "validation": 10, "test": 10}, {"text": "review", "label": "stars"}, [])
@@ -139,3 +142,15 @@ def test_methods_seeds_and_sizes_can_be_added_and_nothing_else_changed() -> None
     other = replace(first, layout=replace(LAYOUT, fingerprint="0" * 64))
     with pytest.raises(RequestError, match=r"the data's fingerprint is 'fff.* there and '000"):
         first.with_more(other, Path("there"))
+
+
+def test_rows_laid_out_are_read_as_they_were(tmp_path: Path) -> None:
+    """Also a column that only some splits have: an id, or where an answer begins."""
+    row = {"question": "What?", "context": "tea and tea", "answer": "tea"}
+    source = {"train": [row], "validation": [{**row, "answer_start": 8}], "test": [{**row, "id": 7, "answer_start": 0}]}
+    settings = DataSettings(source)
+    data = load(settings, {}, QA(), seed=0)
+    lay_out(settings, data, tmp_path)
+    files = {name: str(tmp_path / "data" / f"{name}.jsonl") for name in source}
+    again = DataSettings(files["train"], validation=files["validation"], test=files["test"])
+    assert load(again, data.columns, QA(), seed=0).fingerprint == data.fingerprint
