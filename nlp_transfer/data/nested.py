@@ -12,6 +12,10 @@ def is_nested(document: Any) -> bool:
     return isinstance(document, dict) and isinstance(document.get("data"), list)
 
 
+OPTIONAL = ("id", "answers", "is_impossible")
+"""What questions of such a document may lack."""
+
+
 @dataclass(frozen=True)
 class NoRow:
     """What stands where questions are expected and holds none."""
@@ -22,9 +26,10 @@ class NoRow:
 def questions(document: dict[str, Any]) -> list[Any]:
     """The questions of such a document as flat records, in their order.
 
-    They have `title`, `context` and `question`; `id` where any of them has one; where the document answers, `answers`: the
-    lists `text` and `answer_start`. An article or a paragraph without questions is a `NoRow`. What has the form nowhere
-    stays as it is, for a reader to take as flat rows or to refuse.
+    They have `title`, `context` and `question`, and all have `id`, `answers` and `is_impossible` where any of them has.
+    Answers are the lists `text` and `answer_start`; an empty object where only others have answers. An article or a
+    paragraph without questions is a `NoRow`. What has the form nowhere stays as it is, for a reader to take as flat rows or
+    to refuse.
     """
     articles = document["data"]
     if not any(isinstance(article, dict) and isinstance(article.get("paragraphs"), list) for article in articles):
@@ -38,10 +43,15 @@ def questions(document: dict[str, Any]) -> list[Any]:
         else:
             for paragraph in article["paragraphs"]:
                 found += _of_paragraph(paragraph, article.get("title"))
-    if all(record.get("id") is None for record in found if type(record) is dict):
-        for record in found:
-            if type(record) is dict:
-                del record["id"]
+    records = [record for record in found if type(record) is dict]
+    if any(record[name] is not None for record in records for name in ("answers", "is_impossible")):
+        for record in records:
+            if record["answers"] is None:
+                record["answers"] = {} if record["is_impossible"] in (None, "") else _columns([])
+    absent = {name for name in OPTIONAL if all(record[name] is None for record in records)}
+    for record in records:
+        for name in absent:
+            del record[name]
     return found
 
 
@@ -56,11 +66,14 @@ def _of_paragraph(paragraph: Any, title: Any) -> Iterator[Any]:
         if type(asked) is not dict:
             yield asked
             continue
-        record = {"id": asked.get("id"), "title": title, "context": paragraph.get("context")}
-        record["question"] = asked.get("question")
-        if "answers" in asked or "is_impossible" in asked:
-            record["answers"] = _columns([] if asked.get("is_impossible") is True else asked.get("answers"))
-        yield record
+        yield {
+            "id": asked.get("id"),
+            "title": title,
+            "context": paragraph.get("context"),
+            "question": asked.get("question"),
+            "answers": _columns(asked.get("answers")),
+            "is_impossible": asked.get("is_impossible"),
+        }
 
 
 def _columns(answers: Any) -> Any:

@@ -45,7 +45,7 @@ def read(cell: Any, start: Any = None) -> list[Reference]:
         ValueError: for anything else, with a clause that says what is wrong.
     """
     cell = _parsed(cell)
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
+    if empty(cell):
         return []
     if isinstance(cell, str):
         return [_reference(cell, start)]
@@ -55,6 +55,10 @@ def read(cell: Any, start: Any = None) -> list[Reference]:
         if not isinstance(starts, list) or len(starts) != len(texts):
             raise ValueError(f"{len(texts)} answers, and not as many in answer_start")
         return [_reference(text, begin) for text, begin in zip(texts, starts, strict=True)]
+    if cell == {}:
+        raise ValueError(
+            "nothing says whether there is an answer: expected answers, or an empty list where there is none"
+        )
     if isinstance(cell, dict):
         cell = [cell]
     if isinstance(cell, list):
@@ -73,13 +77,20 @@ def columns(cell: Any, start: Any = None) -> dict[str, list[Any]]:
     return {"text": [each.text for each in answers], "answer_start": [each.start for each in answers]}
 
 
+def empty(cell: Any) -> bool:
+    """Whether nothing stands in a cell."""
+    return (
+        cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell.strip())
+    )
+
+
 def offset(cell: Any) -> int | None:
     """A character's number in a cell, which may be empty.
 
     Raises:
         ValueError: for what is no whole number, or below 0.
     """
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell.strip()):
+    if empty(cell):
         return None
     try:
         if isinstance(cell, bool) or float(cell) != int(float(cell)) or not 0 <= float(cell) < 2**63:
@@ -87,6 +98,35 @@ def offset(cell: Any) -> int | None:
         return int(float(cell))
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{str(cell)[:40]} is no place of a character: expected a whole number from 0") from None
+
+
+def impossible(cell: Any) -> bool | None:
+    """Whether a cell says that a question has no answer; None where it is empty and says nothing.
+
+    Raises:
+        ValueError: for anything but yes and no, with a clause that says so.
+    """
+    if empty(cell):
+        return None
+    said = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}.get(
+        str(cell).strip().lower()
+    )
+    if said is None:
+        raise ValueError(f"{str(cell)[:40]} ({type(cell).__name__}) where true or false is expected")
+    return said
+
+
+def contradiction(flag: Any, answers: Sequence[Reference]) -> str | None:
+    """Why answers cannot be true beside a cell that says whether there is none; None where they can."""
+    said = impossible(flag)
+    if said and answers:
+        return (
+            f'is_impossible is true, and there is the answer "{answers[0].text[:60]}": expected no answers where a question has '
+            "none (what only looks like one is in plausible_answers)"
+        )
+    if said is False and not answers:
+        return "is_impossible is false, and there is no answer: expected an answer, or true where there is none"
+    return None
 
 
 def found(reference: Reference, context: str) -> Found:
@@ -142,4 +182,4 @@ def _parsed(cell: Any) -> Any:
             return json.loads(cell)
         except (ValueError, RecursionError):
             return cell
-    return None if isinstance(cell, float) and math.isnan(cell) else cell
+    return cell

@@ -23,7 +23,7 @@ from nlp_transfer.training.batch import Batch
 
 QUESTION_WORDS = re.compile(r"\b(who|whom|whose|what|when|where|why|how|which)\b", re.IGNORECASE)
 
-BESIDE = ("answer_start",)
+BESIDE = ("answer_start", "is_impossible")
 """Columns that only say more about the answers."""
 
 LENGTHS = ((1, "1 word"), (3, "2 to 3 words"), (7, "4 to 7 words"))
@@ -40,9 +40,10 @@ class QA(Task):
         "answers": ("answers", "answer", "answer_text"),
         "answer_start": ("answer_start", "start", "offset"),
         "id": ("id", "question_id", "qid"),
+        "is_impossible": ("is_impossible",),
     }
     answer_columns: ClassVar[tuple[str, ...]] = ("answers",)
-    further_columns: ClassVar[tuple[str, ...]] = ("answer_start", "id")
+    further_columns: ClassVar[tuple[str, ...]] = ("answer_start", "id", "is_impossible")
     primary: ClassVar[Primary] = Primary("f1")
     rows_apart: ClassVar[bool] = False
     pools: ClassVar[bool] = False
@@ -55,8 +56,9 @@ class QA(Task):
             "answers": "nine",
             "answer_start": 12,
             "id": 1,
+            "is_impossible": False,
         },
-        {"question": "Who is the owner?", "context": "It opens at nine.", "answers": "", "answer_start": None, "id": 2},
+        {"question": "Who owns it?", "context": "It opens at nine.", "answers": "", "id": 2, "is_impossible": True},
         {"question": "What is sold?", "context": "Bread is sold here.", "answers": "Bread", "answer_start": 0, "id": 3},
     )
 
@@ -82,22 +84,27 @@ class QA(Task):
                 references.read(cell)
             elif column == "answer_start":
                 references.offset(cell)
-            elif column != "id" or not (isinstance(cell, int | float) or _unnamed(cell)):
+            elif column == "is_impossible":
+                references.impossible(cell)
+            elif column != "id" or not (isinstance(cell, int | float) or references.empty(cell)):
                 return super().fault(column, cell)
         except ValueError as error:
             return str(error)
         return None
 
     def faults(self, rows: Columns) -> Mapping[int, tuple[str, str]]:
-        """Answers that are not where they should be, and ids that stand twice."""
+        """Answers that are not where they should be, or that another cell denies, and ids that stand twice."""
         wrong: dict[int, tuple[str, str]] = {}
         if "answers" in rows:
             for i, found in enumerate(references.every(rows)):
                 if isinstance(found, str):
                     wrong[i] = ("answers", found)
+            for i, (flag, cell) in enumerate(zip(rows.get("is_impossible", ()), rows["answers"], strict=False)):
+                if reason := references.contradiction(flag, references.read(cell)):
+                    wrong[i] = ("is_impossible", reason)
         seen: set[str] = set()
         for i, name in enumerate(rows.get("id", ())):
-            if _unnamed(name):
+            if references.empty(name):
                 continue
             if str(name) in seen:
                 wrong.setdefault(i, ("id", f"the id {name} stands in an earlier row too: every question has its own"))
@@ -110,10 +117,10 @@ class QA(Task):
         if "answers" in rows:
             starts = rows.get("answer_start") or [None] * len(rows["answers"])
             kept["answers"] = [references.columns(*cells) for cells in zip(rows["answers"], starts, strict=True)]
-        if all(map(_unnamed, rows.get("id", ()))):
+        if all(map(references.empty, rows.get("id", ()))):
             kept.pop("id", None)
         elif "id" in kept:
-            kept["id"] = [None if _unnamed(name) else name for name in kept["id"]]
+            kept["id"] = [None if references.empty(name) else name for name in kept["id"]]
         return kept
 
     def fit(self, rows: Dataset) -> Self:
@@ -269,11 +276,6 @@ class QA(Task):
             Mistake(i, list(dict.fromkeys(golds[i])), answers[i].text, answers[i].probability)
             for i in np.flatnonzero(exact == 0).tolist()
         ]
-
-
-def _unnamed(name: Any) -> bool:
-    """Whether a cell of ids has none."""
-    return name is None or name != name or (isinstance(name, str) and not name.strip())
 
 
 def _cells(rows: Dataset) -> Columns:

@@ -30,14 +30,31 @@ def test_version_one_and_questions_without_answers():
             "question": "Who?",
             "answers": {"text": ["I"], "answer_start": [0]},
         },
-        {"id": "b", "title": "T", "context": "I am.", "question": "Why?"},
+        {"id": "b", "title": "T", "context": "I am.", "question": "Why?", "answers": {}},
     ]
 
 
-def test_answers_of_an_impossible_question_do_not_count():
-    asked = {"id": "a", "question": "Who?", "is_impossible": True, "answers": [{"text": "I", "answer_start": 0}]}
-    [found] = questions({"data": [{"paragraphs": [{"context": "I am.", "qas": [asked]}]}]})
-    assert found["answers"] == {"text": [], "answer_start": []}
+def flat(*asked):
+    return questions({"data": [{"paragraphs": [{"context": "I am.", "qas": [{"id": "a", **each} for each in asked]}]}]})
+
+
+def test_whether_a_question_is_impossible_is_left_to_the_task():
+    given = [{"text": "I", "answer_start": 0}]
+    answers, none = {"text": ["I"], "answer_start": [0]}, {"text": [], "answer_start": []}
+    found = flat(
+        {"is_impossible": True, "answers": given}, {"is_impossible": "true"}, {"answers": None}, {"answers": []}
+    )
+    assert [(each["is_impossible"], each["answers"]) for each in found] == [
+        (True, answers),
+        ("true", none),
+        (None, {}),
+        (None, none),
+    ]
+
+
+def test_a_document_that_answers_nothing_has_no_answers():
+    for asked in ({}, {"answers": None}, {"answers": None, "is_impossible": None}):
+        assert [set(found) for found in flat(asked, {})] == [{"id", "title", "context", "question"}] * 2
 
 
 def test_what_holds_no_questions_is_said_where_it_stands():

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from nlp_transfer.questions.references import Found, Reference, every, found, offset, read
+from nlp_transfer.questions.references import Found, Reference, every, found, impossible, offset, read
 
 COLUMNS = {"text": ["nine", "at nine"], "answer_start": [12, 9]}
 BOTH = [Reference("nine", 12), Reference("at nine", 9)]
@@ -52,11 +52,38 @@ def test_an_offset_may_stand_beside_a_text() -> None:
         ({"text": ["nine"], "answer_start": ["soon"]}, "soon is no place"),
         ({"text": ["nine"], "answer_start": [1.5]}, "1.5 is no place"),
         ([7], "without a text"),
+        ({}, "nothing says whether there is an answer"),
     ],
 )
 def test_what_is_no_answer_is_refused(cell: object, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         read(cell)
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (True, True),
+        ("True", True),
+        (1, True),
+        (1.0, True),
+        ("1", True),
+        (False, False),
+        ("FALSE ", False),
+        (0, False),
+        (None, None),
+        ("", None),
+        (float("nan"), None),
+    ],
+)
+def test_whether_a_question_is_impossible(cell: object, expected: bool | None) -> None:
+    assert impossible(cell) is expected
+
+
+@pytest.mark.parametrize("cell", ["maybe", 2, [], {"a": True}])
+def test_what_is_neither_true_nor_false_is_refused(cell: object) -> None:
+    with pytest.raises(ValueError, match="where true or false is expected"):
+        impossible(cell)
 
 
 CONTEXT = "At nine it opens; at ten it closes, at ten sharp."

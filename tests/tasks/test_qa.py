@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,102 @@ def test_every_form_reads_the_same(form: str, tmp_path: Path) -> None:
     assert data.task.unanswerable == pytest.approx(1 / 3)
     assert "answer_start" not in rows.column_names
     assert not {finding.kind for finding in data.warnings} & {"repaired_offsets", "ambiguous_answers"}
+
+
+DENIED = (
+    r"line 1, column \"is_impossible\": is_impossible is true, and there is the answer \"nine\".*plausible_answers.*2 lines "
+    r"are bad: 1, 3"
+)
+SAYS_NO = r"line 3, column \"is_impossible\": is_impossible is false, and there is no answer"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ((False, False, True), None),
+        (("", None, True), None),
+        ((0, "false", 1), None),
+        ((None, None, None), None),
+        ((True, False, False), DENIED),
+        (("True", "False", "False"), DENIED),
+        ((None, None, False), SAYS_NO),
+        (("perhaps", None, None), r"line 1, column \"is_impossible\": perhaps \(str\) where true or false is expected"),
+    ],
+)
+def test_whether_there_is_an_answer_is_said_once(flags: tuple[Any, ...], says: str | None, tmp_path: Path) -> None:
+    rows = [{**row, "is_impossible": flag} for row, flag in zip(flat(answers=columns), flags, strict=True)]
+    file = write(tmp_path / "rows.jsonl", rows)
+    if says is None:
+        split = read(file).splits["train"]
+        assert split.rows["answers"][:] == READ
+        assert "is_impossible" not in split.rows.column_names
+    else:
+        with pytest.raises(RequestError, match=says):
+            read(file)
+
+
+def test_a_column_of_impossible_questions_in_csv(tmp_path: Path) -> None:
+    rows = [{**row, "is_impossible": row["answer"] == ""} for row in flat(answer=lambda row: row["text"])]
+    assert read(write(tmp_path / "rows.csv", rows)).splits["train"].rows["answers"][:] == READ
+    rows[0]["is_impossible"] = True
+    with pytest.raises(RequestError, match="line 2"):
+        read(write(tmp_path / "rows.csv", rows))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (
+            {"is_impossible": True},
+            'row 1, column "is_impossible": is_impossible is true, and there is the answer "nine"',
+        ),
+        ({"is_impossible": "true"}, 'row 1, column "is_impossible": is_impossible is true'),
+        ({"is_impossible": 1}, 'row 1, column "is_impossible": is_impossible is true'),
+        ({"answers": []}, 'row 1, column "is_impossible": is_impossible is false, and there is no answer'),
+        ({"answers": None}, 'row 1, column "is_impossible": is_impossible is false, and there is no answer'),
+        ({"answers": None, "is_impossible": None}, 'row 1, column "answers": nothing says whether there is an answer'),
+    ],
+)
+def test_nested_questions_that_say_two_things(asked: dict[str, Any], says: str, tmp_path: Path) -> None:
+    document = nested()
+    document["data"][0]["paragraphs"][0]["qas"][0] |= asked
+    file = write(tmp_path / "rows.json", document)
+    with pytest.raises(RequestError, match=re.escape(says)):
+        read(file)
+    data = load(DataSettings(file, validation=file, test=file, skip_bad_rows=True), {}, QA(), seed=0)
+    assert data.splits["train"].rows["answers"][:] == READ[1:]
+
+
+def test_impossible_questions_need_no_empty_list(tmp_path: Path) -> None:
+    document = nested()
+    del document["data"][0]["paragraphs"][0]["qas"][2]["answers"]
+    assert read(write(tmp_path / "rows.json", document)).splits["train"].rows["answers"][:] == READ
+
+
+def test_further_columns_may_stand_in_some_files_alone(tmp_path: Path) -> None:
+    """Version 2.0 of SQuAD beside 1.1, which does not say what is impossible; rows with offsets beside some without."""
+    second = write(tmp_path / "second.json", nested())
+    first = nested()
+    for asked in first["data"][0]["paragraphs"][0]["qas"]:
+        del asked["is_impossible"], asked["id"]
+    first = write(tmp_path / "first.json", first)
+    for train, test in ((first, second), (second, first)):
+        splits = load(DataSettings(train, validation=test, test=test), {}, QA(), seed=0).splits
+        assert [split.rows["answers"][:] for split in splits.values()] == [READ] * 3
+    tea = {"question": "What?", "context": "tea and tea", "answer": "tea"}
+    data = load(
+        DataSettings({"train": [tea], "validation": [{**tea, "answer_start": 8}]}, test_fraction=0), {}, QA(), 0
+    )
+    assert [split.rows["answers"][0]["answer_start"] for split in data.splits.values()] == [[0], [8]]
+    assert data.columns["answer_start"] == "answer_start"
+    contradicting = [{**tea, "is_impossible": True}]
+    with pytest.raises(RequestError, match=r"data \(test\), row 1, column \"is_impossible\""):
+        load(DataSettings({"train": [tea], "test": contradicting}), {}, QA(), seed=0)
+    named = {"train": [{**tea, "start": 0}], "test": [{**tea, "answer_start": 0}]}
+    with pytest.raises(
+        RequestError, match=r"data \(test\) has no column \"start\", which is the answer_start of data \(train"
+    ):
+        load(DataSettings(named), {}, QA(), seed=0)
 
 
 MIXED: dict[str, list[Any]] = {
