@@ -91,7 +91,7 @@ def predict(words: list[str]) -> None:
     options, columns = parser.read(words)
     if sum(map(bool, (options.texts, options.input, options.question))) != 1:
         raise RequestError("predict takes texts, or --question, or --input FILE: exactly one of them.")
-    if bool(options.question) != (bool(options.context) != bool(options.context_file)):
+    if bool(options.question) != ((options.context is None) != (options.context_file is None)):
         raise RequestError("--question goes with either --context TEXT or --context-file FILE.")
     if bool(options.input) != bool(options.output):
         raise RequestError("--input and --output go together: rows in, rows with answers out.")
@@ -109,7 +109,11 @@ def predict(words: list[str]) -> None:
             print(f"{done.rows} rows written to {place} ({done.rows_per_second:,.0f} rows/s)", file=sys.stderr)
         return
     if options.question:
-        lines = _to_questions(run, options.question, options.context or _text(options.context_file), how)
+        context = options.context if options.context_file is None else _text(options.context_file)
+        if not context.strip():
+            given = "--context" if options.context_file is None else f"--context-file {options.context_file}"
+            raise RequestError(f"{given} is empty: expected the text that holds the answers.")
+        lines = _to_questions(run, options.question, context, how)
     else:
         lines = _to_texts(run, options.texts, how)
     if speaks():

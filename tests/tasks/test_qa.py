@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -526,6 +527,16 @@ def test_from_a_file_to_answers(
         (["a text"], "question, context"),
         (["--question", "Who?", "--context-file", "absent.txt"], "absent.txt"),
         (["--question", " ", "--context", "x"], "row 1"),
+        (["--question", "Who?", "--context", " "], "--context is empty: expected the text that holds the answers"),
+        (
+            ["--question", "Who?", "--context-file", os.devnull],
+            f"--context-file {os.devnull} is empty: expected the text",
+        ),
+        (
+            ["--question", "Who?", "--context", "", "--context-file", "y"],
+            "either --context TEXT or --context-file FILE",
+        ),
+        (["--question", "Who?", "--context", ""], "--context is empty"),
     ],
 )
 def test_questions_that_cannot_be_asked(
