@@ -99,7 +99,9 @@ def breakdown(found: Breakdown, analysis: Analysis, scale: Scale, name: str) -> 
     said = f"{plots.words(found.metric)} by {found.by}, mean over seeds; the number of test rows in brackets."
     unit = plots.unit(found.metric, scale)
     wide, narrow = (drawings.rows_of_dots(rows, f"{name}-{width}", said, unit, width) for width in (WIDE, NARROW))
-    return Plot(f"By {found.by}", said, wide, narrow)
+    shown = {number for row in rows for number in row.dots}
+    key = tuple((each, number) for each, number in numbers.items() if number in shown)
+    return Plot(f"By {found.by}", said, wide, narrow, key)
 
 
 def widest_first(found: Breakdown) -> list[Group]:

@@ -14,6 +14,9 @@ from nlp_transfer.pages import plots
 LETTER = 6.4
 """Pixels that a letter is wide, about."""
 
+PILE = 9.0
+"""Pixels from one mark to the next where they would hide each other."""
+
 Interval = tuple[float, float]
 
 
@@ -133,17 +136,41 @@ class Dots:
 
 @plots.styled
 def rows_of_dots(rows: Sequence[Dots], name: str, said: str, x: str, width: float) -> str:
-    """Names one below the other, and beside each the dots of all series on one line."""
-    step = 34
-    axes = plots.canvas(width, step * len(rows) + 54, left=10, right=14, top=8, bottom=46)
-    for i, row in enumerate(rows):
+    """Names one below the other, and beside each the dots of all series on a line; what would be hidden stands below it."""
+    side, step = (10.0, 14.0), 34
+    every = [value for row in rows for value in row.dots.values()]
+    low, high = _widened(min(every), max(every))
+    pixels = (width - sum(side)) / (high - low)
+    levels = [piled([value * pixels for value in row.dots.values()]) for row in rows]
+    # rows are as far apart as their piles are high
+    at = [i + PILE / step * sum(max(each) for each in levels[:i]) for i in range(len(rows))]
+    deep = at[-1] + PILE / step * max(levels[-1]) + 1
+    axes = plots.canvas(width, step * deep + 54, left=side[0], right=side[1], top=8, bottom=46)
+    axes.set_xlim(low, high)
+    for row, place, its in zip(rows, at, levels, strict=True):
         values = list(row.dots.values())
-        axes.plot([min(values), max(values)], [i, i], color=plots.LINE, linewidth=3, solid_capstyle="round")
-        for series, value in row.dots.items():
-            axes.plot(value, i, marker=plots.marker(series), color=plots.colour(series), linestyle="none")
-        label(axes, i, row.name, width)
-    finished(axes, len(rows), x)
+        axes.plot([min(values), max(values)], [place] * 2, color=plots.LINE, linewidth=3, solid_capstyle="round")
+        for (series, value), level in zip(row.dots.items(), its, strict=True):
+            down = place + level * PILE / step
+            axes.plot(value, down, marker=plots.marker(series), color=plots.colour(series), linestyle="none")
+        label(axes, place, row.name, width)
+    finished(axes, deep, x)
     return plots.drawn(axes, name, said)
+
+
+def piled(places: Sequence[float]) -> list[int]:
+    """For marks at so many pixels of one line how many stand between each and the line, so that none hides another."""
+    levels: list[int] = []
+    for i, place in enumerate(places):
+        near = {levels[j] for j in range(i) if abs(places[j] - place) < PILE}
+        levels.append(next(level for level in range(len(places)) if level not in near))
+    return levels
+
+
+def _widened(low: float, high: float) -> Interval:
+    """The ends of an axis on which numbers stand between two."""
+    room = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
+    return low - room, high + room
 
 
 def label(axes: Axes, row: float, name: str, width: float, colour: str = plots.INK) -> None:
@@ -160,7 +187,7 @@ def label(axes: Axes, row: float, name: str, width: float, colour: str = plots.I
     )
 
 
-def finished(axes: Axes, rows: int, x: str) -> None:
+def finished(axes: Axes, rows: float, x: str) -> None:
     """The axes of rows that read from the top down."""
     axes.set_ylim(rows - 0.5, -0.85)
     axes.yaxis.set_visible(False)

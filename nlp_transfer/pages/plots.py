@@ -81,6 +81,8 @@ class Plot:
     described: str
     wide: str
     narrow: str = ""
+    key: tuple[tuple[str, int], ...] = ()
+    """Names of the series and their numbers, where no name stands beside its mark."""
 
     @property
     def markup(self) -> Markup:

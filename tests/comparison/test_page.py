@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
+from html import escape
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,7 +22,7 @@ from nlp_transfer.comparison.conclusion import conclude
 from nlp_transfer.comparison.evidence import Evidence
 from nlp_transfer.comparison.inside import front, look
 from nlp_transfer.comparison.wording import Scale
-from nlp_transfer.pages import kept
+from nlp_transfer.pages import drawings, kept
 from nlp_transfer.pages.plots import standalone
 from tests.browser import started
 from tests.pages import faults, shown, unfounded
@@ -224,3 +227,24 @@ def test_what_runs_keep_is_put_together(rich: Path) -> None:
     assert prices["train_seconds"].front[0] == "head"
     assert prices["train_seconds"].costs["full"] == 150.0
     assert list(plots.series(analysis)) == ["full", LONG, "head", HOSTILE]
+
+
+def test_parts_of_the_rows_have_a_key_and_no_mark_hides_another(rich: Path) -> None:
+    source = (rich / "report.html").read_text(encoding="utf-8")
+    section = source[source.index('<section id="parts"') : source.index('<section id="errors"')]
+    keys = re.findall(r'<p class="key">(.*?)</p>', section)
+    assert len(keys) == section.count("<figure>") == 2
+    for name in ("full", escape(LONG), "head", escape(HOSTILE)):
+        assert all(re.search(rf'<span class="mark s\d".*?</span>&nbsp;{re.escape(name)}</span>', key) for key in keys)
+    # of the longer half of the rows all have the same score
+    drawn = next(each for each in re.findall(r"<svg.*?</svg>", section, re.DOTALL) if "41 to 90 characters" in each)
+    marks = re.findall(r'<use [^>]*?x="([\d.]+)" y="([\d.]+)" style="fill: var\(--s\d\)', drawn)
+    places = [(float(x), float(y)) for x, y in marks]
+    assert len(places) == 8
+    assert max(Counter(x for x, _ in places).values()) == 4
+    assert all(max(abs(one[0] - other[0]), abs(one[1] - other[1])) > 6.5 for one, other in combinations(places, 2))
+
+
+def test_marks_of_a_line_are_piled_where_they_would_hide_each_other() -> None:
+    assert drawings.piled([10.0, 50.0, 90.0]) == [0, 0, 0]
+    assert drawings.piled([10.0, 10.0, 12.0, 30.0, 10.0]) == [0, 1, 2, 0, 3]
