@@ -45,6 +45,7 @@ def write(folder: Path, analysis: Analysis, inside: Inside, sentences: Sequence[
         series=numbers,
         largest=largest,
         several=len(analysis.sizes) > 1,
+        over=plots.over,
         ordered=lambda size: _ordered(analysis, size),
         plots=_plots(analysis, inside, scale),
         breakdowns=[

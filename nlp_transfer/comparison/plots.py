@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from nlp_transfer import figures
 from nlp_transfer.comparison.analysis import Analysis, Entry, Size
 from nlp_transfer.comparison.inside import Price
-from nlp_transfer.comparison.statistics import Difference
+from nlp_transfer.comparison.statistics import Difference, Spread
 from nlp_transfer.figures import Scale
 from nlp_transfer.pages import drawings, plots
 from nlp_transfer.pages.drawings import scaled
@@ -19,6 +19,9 @@ from nlp_transfer.pages.plots import Plot
 
 Series = Mapping[str, int]
 """The colour and shape of every candidate, the same in every plot."""
+
+THIN = "a thin one "
+"""How an interval over rows alone looks."""
 
 RANGE = 4.0
 """The end of an axis of costs is at least so many times its beginning."""
@@ -45,7 +48,24 @@ def scores(analysis: Analysis, size: Size, scale: Scale) -> Plot:
     entries.sort(key=lambda entry: sign * (entry.spread.mean or 0.0))
     numbers = series(analysis)
     wide, narrow = (_scores(entries, numbers, scale, analysis.metric, width) for width in (plots.WIDE, plots.NARROW))
-    return Plot("Scores", "Mean of every candidate with its 95 % interval; a small dot for every seed.", wide, narrow)
+    spreads = [entry.spread for entry in entries]
+    dots = "; a small dot for every seed" if any(len(each.seeds) > 1 for each in spreads) else ""
+    said = f"Mean of every candidate with its 95 % interval {over(spreads, THIN)}{dots}."
+    return Plot("Scores", said, wide, narrow)
+
+
+def over(spreads: Iterable[Spread], mark: str = "") -> str:
+    """What the intervals of a plot or table are over, in words.
+
+    Args:
+        spreads: whose intervals are shown.
+        mark: by what an interval over rows alone is told from others.
+    """
+    both = {each.interval is not None for each in spreads if each.shown}
+    alone = "over the test rows alone"
+    if both == {False}:
+        return f"{alone}, since there is one seed"
+    return f"over seeds and rows; {mark}of one seed {alone}" if False in both else "over seeds and rows"
 
 
 @plots.styled
@@ -55,7 +75,7 @@ def _scores(entries: Sequence[Entry], numbers: Series, scale: Scale, metric: str
         number = numbers.get(entry.candidate)
         colour = plots.SOFT if number is None else plots.colour(number)
         shape = "o" if number is None else plots.marker(number)
-        _interval(axes, i, scale, entry.spread.interval, colour)
+        _interval(axes, i, scale, entry.spread, colour)
         mean = scaled(scale, [entry.spread.mean or 0.0])[0]
         inner = plots.PAPER if number is None else colour
         axes.plot(mean, i, marker=shape, markersize=8, color=colour, linestyle="none", markerfacecolor=inner)
@@ -71,9 +91,10 @@ def _scores(entries: Sequence[Entry], numbers: Series, scale: Scale, metric: str
     )
 
 
-def _interval(axes: Axes, row: float, scale: Scale, interval: tuple[float, float] | None, colour: str) -> None:
-    if interval:
-        axes.plot(scaled(scale, interval), [row, row], color=colour, linewidth=3.5, alpha=0.45, solid_capstyle="round")
+def _interval(axes: Axes, row: float, scale: Scale, spread: Spread, colour: str) -> None:
+    if spread.shown:
+        thick, ends = 3.5 if spread.interval else 1.5, scaled(scale, spread.shown)
+        axes.plot(ends, [row, row], color=colour, linewidth=thick, alpha=0.45, solid_capstyle="round")
 
 
 def _beside(axes: Axes, row: float, text: str, number: float) -> None:
@@ -96,9 +117,9 @@ def differences(analysis: Analysis, size: Size, scale: Scale) -> Plot:
         _differences(size.differences, series(analysis), scale, analysis.reference, width)
         for width in (plots.WIDE, plots.NARROW)
     )
-    said = (
-        f"Difference of every candidate from {analysis.reference}, with its 95 % interval. Hollow: not shown to differ."
-    )
+    which = over([each.spread for each in size.differences], THIN)
+    said = f"Difference of every candidate from {analysis.reference}, with its 95 % interval {which}."
+    said += " Hollow: not shown to differ."
     return Plot(f"Differences from {analysis.reference}", said, wide, narrow)
 
 
@@ -109,7 +130,7 @@ def _differences(every: Sequence[Difference], numbers: Series, scale: Scale, ref
     axes.axvline(0, color=plots.SOFT, linewidth=1.2)
     for i, each in enumerate(every):
         colour, shape = plots.colour(numbers[each.candidate]), plots.marker(numbers[each.candidate])
-        _interval(axes, i, scale, each.spread.interval, colour)
+        _interval(axes, i, scale, each.spread, colour)
         inner = colour if each.finding in ("better", "worse") else plots.PAPER
         mean = scaled(scale, [each.spread.mean or 0.0])[0]
         axes.plot(mean, i, marker=shape, markersize=8, color=colour, linestyle="none", markerfacecolor=inner)
@@ -140,8 +161,11 @@ def price(cost: Price, analysis: Analysis, scale: Scale) -> Plot:
         color=plots.LINE,
         linewidth=2.5,
     )
+    spreads = {name: analysis.sizes[0].entry(name).spread for name in cost.costs}
     for name, spent in cost.costs.items():
         shape, colour = plots.marker(numbers[name]), plots.colour(numbers[name])
+        if ends := spreads[name].shown:
+            axes.plot([spent, spent], scaled(scale, ends), color=colour, linewidth=1.2, alpha=0.6)
         axes.plot(spent, heights[name], marker=shape, color=colour, markersize=8, linestyle="none")
     axes.margins(x=0.18, y=0.16)
     low, high = axes.get_xlim()

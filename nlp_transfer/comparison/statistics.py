@@ -80,6 +80,11 @@ class Spread:
     variance: Variance | None
     """Of the mean, over seeds and rows."""
 
+    @property
+    def shown(self) -> Interval | None:
+        """The interval that a plot shows: over seeds and rows; of one seed, over rows alone."""
+        return self.interval or self.bootstrap
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -151,7 +151,7 @@ def _learning_curve(analysis: Analysis, scale: Scale) -> str:
         for each in sizes:
             found = [entry.spread for entry in each.entries if entry.candidate == name]
             known = found and found[0].mean is not None
-            cells.append(f"{scale.score(found[0].mean)} ({scale.interval(found[0].interval)})" if known else "-")
+            cells.append(f"{scale.score(found[0].mean)} ({scale.interval(found[0].shown)})" if known else "-")
         rows.append(cells)
     return table(["candidate", *(f"{each.train_rows:,} rows" for each in sizes)], rows)
 

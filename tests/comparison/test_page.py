@@ -248,3 +248,27 @@ def test_parts_of_the_rows_have_a_key_and_no_mark_hides_another(rich: Path) -> N
 def test_marks_of_a_line_are_piled_where_they_would_hide_each_other() -> None:
     assert drawings.piled([10.0, 50.0, 90.0]) == [0, 0, 0]
     assert drawings.piled([10.0, 10.0, 12.0, 30.0, 10.0]) == [0, 1, 2, 0, 3]
+
+
+def test_of_one_seed_plots_show_the_interval_over_rows_and_say_so(poor: Path) -> None:
+    source = (poor / "report.html").read_text(encoding="utf-8")
+    evidence = Evidence.read(poor)
+    analysis = analyse(evidence)
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", source)
+    with_intervals = [each for each in captions if "95 %" in each]
+    assert [re.findall("<strong>(.*?)</strong>", each)[0] for each in with_intervals] == [
+        *("Differences from full", "Scores"),
+    ]
+    assert all("over the test rows alone, since there is one seed" in each for each in with_intervals)
+    assert "intervals over the test rows alone, since there is one seed" in source, "of the plots of costs"
+    assert "every seed" not in str(with_intervals)
+    scores = plots.scores(analysis, analysis.sizes[0], Scale.of(analysis)).wide
+    assert scores.count("stroke-opacity: 0.45") == 2, "a bar for each"
+
+
+def test_intervals_of_one_seed_among_others_are_told_apart(rich: Path) -> None:
+    said = shown(rich / "report.html").texts
+    (scores,) = (each for each in said if "a small dot for every seed" in each)
+    assert "95 % interval over seeds and rows; a thin one of one seed over the test rows alone; " in scores
+    (differences,) = (each for each in said if each.startswith("Difference of every candidate from full, with "))
+    assert "95 % interval over seeds and rows. " in differences
