@@ -16,8 +16,9 @@ from nlp_transfer.figures import Scale
 
 TEMPLATES = Path(__file__).with_name("templates")
 
-MARKS = "●■▲◆▼"
-"""Shapes of the series beside their colours: nobody needs to tell colours apart. As `plots.MARKERS` draws them."""
+MARKS = "●■▲◆▼★✚◄"
+"""Shapes of the series beside their colours: nobody needs to tell colours apart. As `plots.MARKERS` draws them; none of
+them is an emoji on any phone."""
 
 COLOURS = 8
 """Colours of series in style.css, which can be told apart by colour-blind people."""
@@ -51,9 +52,12 @@ def write(file: Path, template: str, scale: Scale, **values: Any) -> None:
 
 def mark(series: int) -> Markup:
     """The mark of a series, as plots have it, beside its name."""
-    return Markup('<span class="mark s{}" aria-hidden="true">{}</span>').format(
-        series % COLOURS, MARKS[series % len(MARKS)]
-    )
+    return Markup('<span class="mark s{}" aria-hidden="true">{}</span>').format(series % COLOURS, MARKS[shape(series)])
+
+
+def shape(series: int) -> int:
+    """Which of the shapes a series has: where colours begin again, each has the next shape."""
+    return (series + series // COLOURS) % len(MARKS)
 
 
 def softened(sentence: str) -> Markup:

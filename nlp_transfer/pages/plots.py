@@ -16,7 +16,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nlp_transfer.pages import COLOURS, TEMPLATES
+from nlp_transfer.pages import COLOURS, TEMPLATES, shape
 
 SVG = "http://www.w3.org/2000/svg"
 
@@ -33,7 +33,7 @@ NAMES = {INK: "--ink", SOFT: "--soft", LINE: "--line", PAPER: "--paper"} | {
     colour: f"--s{i}" for i, colour in enumerate(SERIES)
 }
 
-MARKERS = "os^Dv"
+MARKERS = "os^Dv*P<"
 """Shapes of series, in the order of `pages.MARKS`."""
 
 TEXT = 12.0
@@ -101,7 +101,7 @@ def colour(series: int) -> str:
 
 def marker(series: int) -> str:
     """The shape of a series."""
-    return MARKERS[series % len(MARKERS)]
+    return MARKERS[shape(series)]
 
 
 def canvas(

@@ -16,14 +16,14 @@ from xml.etree import ElementTree
 import pytest
 
 from nlp_transfer import load_run
-from nlp_transfer.comparison import drawing, plots
+from nlp_transfer.comparison import curves, drawing, plots
 from nlp_transfer.comparison.analysis import analyse
 from nlp_transfer.comparison.conclusion import conclude
 from nlp_transfer.comparison.evidence import Evidence
 from nlp_transfer.comparison.inside import front, look
 from nlp_transfer.comparison.wording import Scale
-from nlp_transfer.pages import drawings, kept
-from nlp_transfer.pages.plots import standalone
+from nlp_transfer.pages import MARKS, drawings, kept
+from nlp_transfer.pages.plots import MARKERS, standalone
 from tests.browser import started
 from tests.pages import faults, shown, unfounded
 
@@ -272,3 +272,21 @@ def test_intervals_of_one_seed_among_others_are_told_apart(rich: Path) -> None:
     assert "95 % interval over seeds and rows; a thin one of one seed over the test rows alone; " in scores
     (differences,) = (each for each in said if each.startswith("Difference of every candidate from full, with "))
     assert "95 % interval over seeds and rows. " in differences
+
+
+def test_eight_candidates_have_eight_shapes_and_further_ones_other_pairs(make_folder: MakeFolder) -> None:
+    names = [f"lora:rank={rank}" for rank in range(1, 10)]
+    folder = make_folder({name: [0.9 - i / 20] for i, name in enumerate(names)}, reference=names[0])
+    keep(folder)
+    conclude(folder)
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    table = source[source.index('<section id="scores"') :].partition("</table>")[0]
+    marks = re.findall(r'<span class="mark (s\d)" aria-hidden="true">(.)</span>', table)
+    assert len({mark for _, mark in marks[:8]}) == len({colour for colour, _ in marks[:8]}) == 8
+    assert len(set(marks)) == 9
+    assert len(MARKS) == len(set(MARKERS)) == 8
+    evidence = Evidence.read(folder)
+    (found, *_) = look(evidence, analyse(evidence)).breakdowns
+    drawn = curves.breakdown(found, analyse(evidence), Scale(True), "parts").wide
+    outlines = re.findall(r'<path id="\w+" d="([^"]+)" style="stroke: var\(--s', drawn)
+    assert len(outlines) == len({re.sub(r"\s+", " ", each) for each in outlines[:8]}) + 1 == 9
