@@ -141,6 +141,11 @@ def _scores(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def titled(task: str) -> str:
+    """What people call a task."""
+    return tasks.find(task).title or task.replace("_", " ")
+
+
 def last_split(report: Mapping[str, Any]) -> str:
     """The split that has the last word: the test, or validation where no test was wanted."""
     return "test" if "test" in report["scores"] else "validation"

@@ -83,6 +83,21 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What all runs have in common, and their backbones: whatever of it the protocol says."""
+
+    models: tuple[str, ...]
+    source: str | None
+    epochs: float | None
+    max_steps: float | None
+    batch_size: float | None
+    """Rows; None where they were chosen by what fits."""
+    batch_tokens: float | None
+    accumulate: float | None
+    max_length: float | None
+
+
+@dataclass(frozen=True)
 class Analysis:
     """Every number that a report of a comparison shows."""
 
@@ -93,6 +108,8 @@ class Analysis:
     reference: str
     fingerprint: str
     rows: Mapping[str, int]
+    """Of every split, before training rows are drawn for a size."""
+    setting: Setting
     seeds: tuple[int, ...]
     trials: int
     sizes: tuple[Size, ...]
@@ -118,12 +135,26 @@ def analyse(evidence: Evidence) -> Analysis:
         reference=protocol["reference"],
         fingerprint=protocol["data"]["fingerprint"],
         rows=protocol["data"]["rows"],
+        setting=_setting(evidence),
         seeds=tuple(protocol["seeds"]),
         trials=protocol["trials"],
         sizes=tuple(_size(evidence, size) for size in evidence.sizes),
         searches=tuple(_searches(evidence)),
         flags=tuple(protocol["flags"]),
     )
+
+
+def _setting(evidence: Evidence) -> Setting:
+    recipe, runs = evidence.protocol.get("recipe", {}), evidence.of("run")
+    named = [each["model"] for each in evidence.protocol.get("candidates", ())] or [
+        {"name": run.get("model")} for run in runs
+    ]
+    models = [f"{each['name']}@{each['revision']}" if each.get("revision") else str(each["name"]) for each in named]
+    source = recipe.get("data", {}).get("source")
+    figures = {**recipe.get("train", {}), "max_length": recipe.get("data", {}).get("max_length")}
+    names = ("epochs", "max_steps", "batch_size", "batch_tokens", "accumulate", "max_length")
+    known = {name: value if _is_number(value := figures.get(name)) else None for name in names}
+    return Setting(tuple(dict.fromkeys(models)), None if source is None else str(source), **known)
 
 
 def _size(evidence: Evidence, train_rows: int) -> Size:

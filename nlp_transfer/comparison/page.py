@@ -14,6 +14,7 @@ from nlp_transfer.comparison.inside import Inside
 from nlp_transfer.comparison.wording import Scale
 from nlp_transfer.pages import drawings
 from nlp_transfer.pages.plots import Plot
+from nlp_transfer.report import titled
 
 NAME = "report.html"
 
@@ -46,6 +47,7 @@ def write(folder: Path, analysis: Analysis, inside: Inside, sentences: Sequence[
         largest=largest,
         several=len(analysis.sizes) > 1,
         over=plots.over,
+        task=titled(analysis.task),
         ordered=lambda size: _ordered(analysis, size),
         plots=_plots(analysis, inside, scale),
         breakdowns=[

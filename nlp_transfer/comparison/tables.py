@@ -13,6 +13,7 @@ from nlp_transfer.comparison.analysis import Analysis, Entry, Size
 from nlp_transfer.comparison.evidence import Line
 from nlp_transfer.comparison.statistics import LEAST_SEEDS
 from nlp_transfer.comparison.wording import Scale, count, duration, escaped, figure, probability, size, table
+from nlp_transfer.report import titled
 
 COSTS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("trainable", "weights that learn", count),
@@ -82,12 +83,16 @@ def report(analysis: Analysis, sentences: Sequence[str], folder: Path) -> str:
 
 
 def _heading(analysis: Analysis) -> str:
-    rows = ", ".join(f"{number:,} {split}" for split, number in analysis.rows.items())
+    rows, setting = ", ".join(f"{number:,} {split}" for split, number in analysis.rows.items()), analysis.setting
+    sizes = [f"{each.train_rows:,}" for each in reversed(analysis.sizes)]
+    trained = f" Trained on {' or '.join(sizes)} of them." if sizes != [f"{analysis.rows.get('train', 0):,}"] else ""
+    source = f" Data: {escaped(setting.source)}." if setting.source else ""
     direction = "higher" if analysis.higher_is_better else "lower"
     unit = ", in points (hundredths)" if Scale.of(analysis).points else ""
     return (
-        f"# Comparison: {escaped(analysis.task)}\n\n"
-        f"Judged by {escaped(analysis.metric.replace('_', ' '))} on the test rows{unit}; {direction} is better. Rows: {rows}."
+        f"# Comparison: {escaped(titled(analysis.task))}\n\n"
+        f"Backbone: {escaped(', '.join(setting.models))}.{source} Rows: {rows}.{trained}\n\n"
+        f"Judged by {escaped(analysis.metric.replace('_', ' '))} on the test rows{unit}; {direction} is better."
     )
 
 
@@ -208,7 +213,13 @@ def _unfinished(analysis: Analysis) -> list[str]:
 
 
 def _protocol(analysis: Analysis) -> str:
+    setting = analysis.setting
+    length = f"{setting.max_steps:,} steps" if setting.max_steps else f"{figure(setting.epochs)} epochs"
+    rows = f"{setting.batch_size:,} rows" if setting.batch_size else "as many rows as fit"
+    batches = f"{setting.batch_tokens:,} tokens" if setting.batch_tokens else rows
+    known = setting.max_steps or setting.epochs
     lines = [
+        *([f"each run: {length}, in batches of {batches}"] if known else []),
         f"seeds: {', '.join(map(str, analysis.seeds))}; learning rates tried for each candidate: {analysis.trials}, judged on "
         "validation alone; the test rows were read once per run",
         f"held against: {analysis.reference}; fingerprint of the rows: {analysis.fingerprint}",

@@ -11,7 +11,7 @@ from nlp_transfer import figures, pages
 from nlp_transfer.figures import Scale
 from nlp_transfer.pages import drawings, kept
 from nlp_transfer.pages.plots import Plot
-from nlp_transfer.report import last_split
+from nlp_transfer.report import last_split, titled
 
 NAME = "report.html"
 
@@ -46,6 +46,7 @@ def write(folder: Path, report: Mapping[str, Any], metric: str, asked: Sequence[
         "run.html.jinja",
         Decimals(points=False),
         report=report,
+        task=titled(report["recipe"]["task"]["name"]),
         metric=metric,
         split=split,
         details=details,

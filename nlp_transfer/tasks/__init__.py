@@ -86,6 +86,8 @@ class Task(ABC):
     """Which of the columns a file may spread over several of its own; a cell is then a dict of texts by their names."""
     further_columns: ClassVar[tuple[str, ...]] = ()
     """Which of them a file may lack as well; they are read where rows are trained on or judged, and no model sees them."""
+    title: ClassVar[str] = ""
+    """What people call the task, where its name does not say it."""
     primary: ClassVar[Primary]
     sample: ClassVar[tuple[Mapping[str, Any], ...]]
     """A handful of rows for tests and docs."""

@@ -74,6 +74,7 @@ class MultiLabel(LongTexts, Task):
     optional_columns: ClassVar[tuple[str, ...]] = (texts.PAIR,)
     known_together: ClassVar[tuple[Mapping[str, str], ...]] = texts.TOGETHER
     spread_columns: ClassVar[tuple[str, ...]] = ("labels",)
+    title: ClassVar[str] = "multi-label classification"
     primary: ClassVar[Primary] = Primary("micro_f1")
     sample: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"text": "The soup was cold and the waiter rude.", "labels": "food|staff"},

@@ -44,6 +44,7 @@ class QA(Task):
     }
     answer_columns: ClassVar[tuple[str, ...]] = ("answers",)
     further_columns: ClassVar[tuple[str, ...]] = ("answer_start", "id", "is_impossible")
+    title: ClassVar[str] = "question answering"
     primary: ClassVar[Primary] = Primary("f1")
     rows_apart: ClassVar[bool] = False
     pools: ClassVar[bool] = False

@@ -24,6 +24,7 @@ from nlp_transfer.comparison.inside import front, look
 from nlp_transfer.comparison.wording import Scale
 from nlp_transfer.pages import MARKS, drawings, kept
 from nlp_transfer.pages.plots import MARKERS, standalone
+from nlp_transfer.report import titled
 from tests.browser import started
 from tests.pages import faults, shown, unfounded
 
@@ -290,3 +291,38 @@ def test_eight_candidates_have_eight_shapes_and_further_ones_other_pairs(make_fo
     drawn = curves.breakdown(found, analyse(evidence), Scale(True), "parts").wide
     outlines = re.findall(r'<path id="\w+" d="([^"]+)" style="stroke: var\(--s', drawn)
     assert len(outlines) == len({re.sub(r"\s+", " ", each) for each in outlines[:8]}) + 1 == 9
+
+
+def test_a_page_names_backbone_data_task_and_how_long_was_trained(make_folder: MakeFolder) -> None:
+    model = {"name": "org/small<b>", "revision": "abc", "from_scratch": False}
+    train = {"epochs": 3.0, "max_steps": None, "batch_size": 16, "batch_tokens": None, "accumulate": 2}
+    folder = make_folder(
+        {500: {"full": FULL[:2], "head": HEAD[:2]}, 50: {"full": FULL[:2], "head": HEAD[:2]}},
+        candidates=[{"label": "full", "model": model}, {"label": "head", "model": {"name": "bert", "revision": None}}],
+        recipe={"data": {"source": "rows/reviews.csv", "max_length": 64}, "train": train},
+    )
+    conclude(folder)
+    page = folder / "report.html"
+    assert unfounded(page, folder / "analysis.json", folder / "results.jsonl") == []
+    source = page.read_text(encoding="utf-8")
+    header, protocol = source.partition("</header>")[0], source[source.index('<section id="protocol"') :]
+    text = " ".join(re.sub(r"<[^>]+>", "", header.partition("<h1>")[2].partition("<nav")[0]).split())
+    assert text.startswith(
+        "Comparison: classification Backbones org/small&lt;b&gt;@abc, bert, data rows/reviews.csv: "
+        "50 or 500 of 5,000 train, 500 validation, 400 test rows. 5 seeds, 3 epochs each. Judged by accuracy "
+    )
+    said = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", re.sub(r"</?data[^>]*>", "", protocol)))
+    assert said["task"] == "classification"
+    assert said["backbones"] == "org/small&lt;b&gt;@abc, bert"
+    assert (said["data"], said["training rows"]) == ("rows/reviews.csv", "50 or 500 of 5,000")
+    assert (said["training"], said["batches"]) == ("3 epochs each", "16 rows, 2 to a step")
+    assert said["texts are read to"] == "64 tokens"
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "Data: rows/reviews.csv. Rows: 5,000 train, 500 validation, 400 test. Trained on 50 or 500 of them." in text
+    assert "- each run: 3 epochs, in batches of 16 rows" in text
+
+
+def test_tasks_are_called_what_people_call_them() -> None:
+    assert [titled(name) for name in ("qa", "multi_label", "entities")] == [
+        *("question answering", "multi-label classification", "entities"),
+    ]
