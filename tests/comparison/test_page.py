@@ -26,7 +26,7 @@ from nlp_transfer.pages import MARKS, drawings, kept
 from nlp_transfer.pages.plots import MARKERS, standalone
 from nlp_transfer.report import titled
 from tests.browser import started
-from tests.pages import faults, shown, unfounded
+from tests.pages import OVERFLOWING, faults, shown, unfounded
 
 from .conftest import MakeFolder, maker
 
@@ -36,6 +36,20 @@ HEAD = [0.750, 0.760, None, 0.755, 0.745]
 HOSTILE = "adapter:x=<script>alert(1)</script>"
 LONG = "adapter:placement=houlsby,reduction_factor=16,activation=gelu"
 TFIDF = "TF-IDF + logistic regression"
+BROKEN = """
+const broken = [];
+for (const each of document.querySelectorAll('.confusion th bdi')) {
+    const text = each.firstChild, range = document.createRange();
+    for (const word of text.data.matchAll(/[^ ]+/g)) {
+        range.setStart(text, word.index);
+        range.setEnd(text, word.index + word[0].length);
+        if (new Set([...range.getClientRects()].map(box => box.top)).size > 1) broken.push(word[0]);
+    }
+}
+return broken;
+"""
+"""Words of a confusion matrix that stand on several lines."""
+
 LABELS = [
     "</script><img src=x onerror=alert(1)>",
     "سلام",
@@ -184,6 +198,22 @@ def test_a_browser_finds_nothing_wrong(rich: Path, poor: Path, single: Path, tmp
         said = str(faults(browser, bad, themes=(False,)))
         for each in ("pixels too wide", "2.8", "what a data set brought", "Content Security Policy"):
             assert each in said, "it would have been seen"
+
+
+def test_words_of_a_confusion_matrix_stay_whole_on_a_phone(fitted: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(fitted, tmp_path / "few")
+    report = kept.read(folder / "report.json")
+    labels = ["a label of very many words that somebody wrote", "technical & co", "delivery", "billing <b>", "returns"]
+    matrix = {"labels": labels, "rows": [[4] * 5] * 5}
+    report["details"]["test"] = {**classes(0.9), "confusion_matrix": matrix}
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    page = load_run(folder).write_page()
+    with started(tmp_path) as browser:
+        browser.resize(390)
+        browser.open(page)
+        assert browser.run("return document.querySelectorAll('.confusion th bdi').length") == 10
+        assert browser.run(BROKEN) == []
+        assert browser.run(OVERFLOWING)[0] <= 0
 
 
 def test_run_folders_that_hold_next_to_nothing_have_a_page(poor: Path) -> None:
