@@ -42,7 +42,7 @@ class Entry:
     scores: Mapping[str, float]
     """Means of every score on the test rows."""
     costs: Mapping[str, float]
-    """Means of every cost that is known."""
+    """Means of every cost that is known; `learning` is all weights that learn, those of the head among them."""
     forgetting: Mapping[str, float]
     """Means of what the backbone forgot, where that was measured."""
     unfinished: tuple[Unfinished, ...]
@@ -209,11 +209,17 @@ def _entry(evidence: Evidence, name: str, lines: Sequence[Line], scores: Scores 
         learning_rate=lines[0]["learning_rate"],
         spread=spread(scores or Scores((), np.empty(0), np.empty((0, 0)), 0)),
         scores=_means([line["scores"]["test"] for line in done]),
-        costs=_means([line["costs"] for line in done]),
+        costs=_costs(done),
         forgetting=_means([_flat(line.get("forgetting") or {}) for line in done]),
         unfinished=tuple(_unfinished(line) for line in lines if line not in done),
         best_run=best["folder"] if best and best["kind"] == "run" else None,
     )
+
+
+def _costs(done: Sequence[Line]) -> dict[str, float]:
+    costs = _means([line["costs"] for line in done])
+    whole = {"learning": costs["trainable"] + costs["head"]} if {"trainable", "head"} <= costs.keys() else {}
+    return {**costs, **whole}
 
 
 def _unfinished(line: Line) -> Unfinished:

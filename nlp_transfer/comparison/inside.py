@@ -20,7 +20,7 @@ ANSWERS = 300
 PRICES: tuple[tuple[str, Callable[[Mapping[str, float]], float | None]], ...] = (
     ("train_seconds", lambda costs: costs.get("train_seconds")),
     ("peak_bytes", lambda costs: costs.get("peak_device_bytes", costs.get("peak_rss_bytes"))),
-    ("learning_weights", lambda costs: costs["trainable"] + costs["head"] if "trainable" in costs else None),
+    ("learning_weights", lambda costs: costs.get("learning")),
     ("disk_bytes", lambda costs: costs.get("disk_bytes", costs.get("stored_bytes"))),
 )
 """What a score may cost: seconds of training, the most memory held, weights that learn (the head's too), bytes to carry away."""

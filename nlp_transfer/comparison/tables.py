@@ -16,9 +16,9 @@ from nlp_transfer.comparison.wording import Scale, count, duration, escaped, fig
 from nlp_transfer.report import titled
 
 COSTS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
-    ("trainable", "weights that learn", count),
+    ("learning", "weights that learn", count),
+    ("head", "of these the head", count),
     ("added", "added", count),
-    ("head", "head", count),
     ("stored_bytes", "stored", size),
     ("disk_bytes", "on disk", size),
     ("train_seconds", "training", duration),
@@ -32,7 +32,7 @@ COSTS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("merged_throughput", "rows/s merged", figure),
     ("energy_kwh_estimate", "kWh (estimate)", figure),
 )
-"""Costs by their names in results.jsonl, in the order of the table; those that no run knows are left out."""
+"""Costs by their names in analysis.json, in the order of the table; those that no run knows are left out."""
 
 
 def write_csv(file: Path, lines: Sequence[Line]) -> None:
@@ -169,7 +169,8 @@ def _costs(size: Size) -> str:
     rows = [
         [escaped(entry.candidate), *(write(entry.costs.get(name)) for name, _, write in known)] for entry in entries
     ]
-    return f"{table(['candidate', *(title for _, title, _ in known)], rows)}\n\nMeans over seeds. Weights outside the head."
+    said = "Means over seeds. Weights that learn include the head; added: those that the method put into the backbone."
+    return f"{table(['candidate', *(title for _, title, _ in known)], rows)}\n\n{said}"
 
 
 def _forgetting(size: Size) -> list[str]:

@@ -356,3 +356,21 @@ def test_tasks_are_called_what_people_call_them() -> None:
     assert [titled(name) for name in ("qa", "multi_label", "entities")] == [
         *("question answering", "multi-label classification", "entities"),
     ]
+
+
+def test_weights_that_learn_are_the_same_in_table_and_plot(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": FULL[:1], "head": HEAD[:1]})
+    file = folder / "results.jsonl"
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        line["costs"] = {**line.get("costs", {}), "trainable": 0 if line["candidate"] == "head" else 7000, "head": 132}
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    conclude(folder)
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    table = source[source.index('<table class="costs">') :].partition("</table>")[0]
+    titles = re.findall(r'<th scope="col">(.*?)</th>', table)
+    at = titles.index("weights that learn") - 1
+    rows = [re.findall(r'<td><data value="([^"]*)"', row) for row in re.findall("<tr><th.*?</tr>", table)[1:]]
+    inside = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))["inside"]
+    (price,) = (each for each in inside["prices"] if each["cost"] == "learning_weights")
+    assert [float(row[at]) for row in rows] == [price["costs"]["full"], price["costs"]["head"]] == [7132.0, 132.0]
