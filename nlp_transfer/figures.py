@@ -13,6 +13,8 @@ class Scale:
     """How scores are written: those that end at 1 in points, which are hundredths; others as they are."""
 
     points: bool
+    bounds: tuple[float, float] | None = None
+    """The least and the most that a score can be, where it has bounds."""
 
     @property
     def unit(self) -> str:
@@ -29,6 +31,14 @@ class Scale:
     def signed(self, value: float | None) -> str:
         """A difference, with its sign."""
         return self.score(value) if value is None or value <= 0 else f"+{self.score(value)}"
+
+    def within(self, interval: tuple[float, float] | None) -> tuple[float, float] | None:
+        """An interval of scores, cut where no score can be."""
+        if interval is None or self.bounds is None:
+            return interval
+        least, most = self.bounds
+        low, high = (min(max(end, least), most) for end in interval)
+        return low, high
 
     def interval(self, interval: tuple[float, float] | None) -> str:
         """Both ends."""

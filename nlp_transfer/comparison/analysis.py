@@ -10,7 +10,7 @@ import numpy as np
 
 from nlp_transfer.comparison.drawing import Scores, draw
 from nlp_transfer.comparison.evidence import Evidence, Line
-from nlp_transfer.comparison.statistics import Difference, Spread, differences, spread
+from nlp_transfer.comparison.statistics import BOUNDS, Difference, Interval, Spread, differences, spread
 from nlp_transfer.errors import RequestError
 
 SCHEMA = 1
@@ -105,6 +105,8 @@ class Analysis:
     task: str
     metric: str
     higher_is_better: bool
+    bounds: Interval | None
+    """Of the score that is compared: where it is shown, intervals are cut there."""
     reference: str
     fingerprint: str
     rows: Mapping[str, int]
@@ -132,6 +134,7 @@ def analyse(evidence: Evidence) -> Analysis:
         task=protocol["task"]["name"],
         metric=evidence.metric,
         higher_is_better=protocol["higher_is_better"],
+        bounds=BOUNDS.get(evidence.metric),
         reference=protocol["reference"],
         fingerprint=protocol["data"]["fingerprint"],
         rows=protocol["data"]["rows"],

@@ -33,7 +33,7 @@ def by_size(analysis: Analysis, scale: Scale) -> Plot:
         ]
         if known:
             means = scaled(scale, [spread.mean or 0.0 for _, spread in known])
-            intervals = [_ends(scale, spread.shown) for _, spread in known]
+            intervals = [_ends(scale, scale.within(spread.shown)) for _, spread in known]
             lines.append(Line(name, number, [rows for rows, _ in known], means, intervals))
     spreads = [entry.spread for size in sizes for entry in size.entries if entry.candidate in numbers]
     said = f"Mean score by training rows, with 95 % intervals {plots.over(spreads)}."

@@ -75,7 +75,7 @@ def _scores(entries: Sequence[Entry], numbers: Series, scale: Scale, metric: str
         number = numbers.get(entry.candidate)
         colour = plots.SOFT if number is None else plots.colour(number)
         shape = "o" if number is None else plots.marker(number)
-        _interval(axes, i, scale, entry.spread, colour)
+        _interval(axes, i, scale, scale.within(entry.spread.shown), bool(entry.spread.interval), colour)
         mean = scaled(scale, [entry.spread.mean or 0.0])[0]
         inner = plots.PAPER if number is None else colour
         axes.plot(mean, i, marker=shape, markersize=8, color=colour, linestyle="none", markerfacecolor=inner)
@@ -91,10 +91,12 @@ def _scores(entries: Sequence[Entry], numbers: Series, scale: Scale, metric: str
     )
 
 
-def _interval(axes: Axes, row: float, scale: Scale, spread: Spread, colour: str) -> None:
-    if spread.shown:
-        thick, ends = 3.5 if spread.interval else 1.5, scaled(scale, spread.shown)
-        axes.plot(ends, [row, row], color=colour, linewidth=thick, alpha=0.45, solid_capstyle="round")
+def _interval(
+    axes: Axes, row: float, scale: Scale, interval: tuple[float, float] | None, thick: bool, colour: str
+) -> None:
+    if interval:
+        wide, ends = 3.5 if thick else 1.5, scaled(scale, interval)
+        axes.plot(ends, [row, row], color=colour, linewidth=wide, alpha=0.45, solid_capstyle="round")
 
 
 def _beside(axes: Axes, row: float, text: str, number: float) -> None:
@@ -130,7 +132,7 @@ def _differences(every: Sequence[Difference], numbers: Series, scale: Scale, ref
     axes.axvline(0, color=plots.SOFT, linewidth=1.2)
     for i, each in enumerate(every):
         colour, shape = plots.colour(numbers[each.candidate]), plots.marker(numbers[each.candidate])
-        _interval(axes, i, scale, each.spread, colour)
+        _interval(axes, i, scale, each.spread.shown, bool(each.spread.interval), colour)
         inner = colour if each.finding in ("better", "worse") else plots.PAPER
         mean = scaled(scale, [each.spread.mean or 0.0])[0]
         axes.plot(mean, i, marker=shape, markersize=8, color=colour, linestyle="none", markerfacecolor=inner)
@@ -164,7 +166,7 @@ def price(cost: Price, analysis: Analysis, scale: Scale) -> Plot:
     spreads = {name: analysis.sizes[0].entry(name).spread for name in cost.costs}
     for name, spent in cost.costs.items():
         shape, colour = plots.marker(numbers[name]), plots.colour(numbers[name])
-        if ends := spreads[name].shown:
+        if ends := scale.within(spreads[name].shown):
             axes.plot([spent, spent], scaled(scale, ends), color=colour, linewidth=1.2, alpha=0.6)
         axes.plot(spent, heights[name], marker=shape, color=colour, markersize=8, linestyle="none")
     axes.margins(x=0.18, y=0.16)

@@ -29,6 +29,12 @@ SETTLED = 20
 
 Interval = tuple[float, float]
 
+BOUNDS: Mapping[str, Interval] = {
+    **dict.fromkeys(("accuracy", "f1", "micro_f1", "macro_f1", "weighted_f1", "exact_match"), (0.0, 1.0)),
+    **dict.fromkeys(("pearson_correlation", "spearman_correlation", "matthews_correlation"), (-1.0, 1.0)),
+}
+"""The least and the most that scores can be: a t interval of few seeds knows nothing of it."""
+
 Finding = Literal["better", "worse", "no detectable difference", "too few seeds", "too few rows"]
 
 

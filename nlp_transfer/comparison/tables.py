@@ -102,7 +102,9 @@ def _scores(analysis: Analysis, size: Size, scale: Scale) -> str:
     rows = []
     for entry in _ordered(analysis, size):
         spread = entry.spread
-        intervals = (scale.interval(each) for each in (spread.interval, spread.bootstrap, spread.over_seeds))
+        intervals = (
+            scale.interval(scale.within(each)) for each in (spread.interval, spread.bootstrap, spread.over_seeds)
+        )
         name = f"{escaped(entry.candidate)}{' (baseline)' if entry.baseline else ''}"
         rows.append([name, scale.score(spread.mean), scale.score(spread.deviation), *intervals, str(len(spread.seeds))])
     return (
@@ -156,7 +158,9 @@ def _learning_curve(analysis: Analysis, scale: Scale) -> str:
         for each in sizes:
             found = [entry.spread for entry in each.entries if entry.candidate == name]
             known = found and found[0].mean is not None
-            cells.append(f"{scale.score(found[0].mean)} ({scale.interval(found[0].shown)})" if known else "-")
+            cells.append(
+                f"{scale.score(found[0].mean)} ({scale.interval(scale.within(found[0].shown))})" if known else "-"
+            )
         rows.append(cells)
     return table(["candidate", *(f"{each.train_rows:,} rows" for each in sizes)], rows)
 

@@ -19,7 +19,9 @@ class Scale(figures.Scale):
     def of(cls, analysis: Analysis) -> Scale:
         """Points where higher is better and no score is beyond 1: errors in a unit of their own are none."""
         scores = [score for size in analysis.sizes for entry in size.entries for score in entry.spread.scores]
-        return cls(analysis.higher_is_better and all(abs(score) <= 1 for score in scores))
+        low, high = analysis.bounds or (0.0, 0.0)
+        bounds = analysis.bounds if all(low <= score <= high for score in scores) else None
+        return cls(analysis.higher_is_better and all(abs(score) <= 1 for score in scores), bounds)
 
 
 def escaped(text: object) -> str:

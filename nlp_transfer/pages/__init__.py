@@ -42,7 +42,7 @@ def write(file: Path, template: str, scale: Scale, **values: Any) -> None:
         lstrip_blocks=True,
     )
     environment.filters |= {name: number(written) for name, written in _written(scale).items()}
-    environment.filters |= {"interval": _interval(scale), "mark": mark, "softened": softened}
+    environment.filters |= {"interval": _interval(scale), "within": scale.within, "mark": mark, "softened": softened}
     half = file.with_name(f".{file.name}.part")
     text = environment.get_template(template).render(scale=scale, **values)
     # half of a surrogate pair, which JSON may hold and a file may not

@@ -74,7 +74,7 @@ def curves(
     if ticks:
         axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
     elif not log:
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     if written is not None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: written(number)))
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -184,6 +184,8 @@ def label(axes: Axes, row: float, name: str, width: float, colour: str = plots.I
         textcoords="offset pixels",
         color=colour,
         va="bottom",
+        # no line runs through letters
+        bbox={"facecolor": plots.PAPER, "edgecolor": "none", "pad": 1},
     )
 
 

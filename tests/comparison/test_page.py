@@ -374,3 +374,30 @@ def test_weights_that_learn_are_the_same_in_table_and_plot(make_folder: MakeFold
     inside = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))["inside"]
     (price,) = (each for each in inside["prices"] if each["cost"] == "learning_weights")
     assert [float(row[at]) for row in rows] == [price["costs"]["full"], price["costs"]["head"]] == [7132.0, 132.0]
+
+
+def test_intervals_of_scores_are_cut_where_no_score_can_be_and_kept_whole(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": [0.95, 0.75], "head": [0.5, 0.52]}, rows=40)
+    conclude(folder)
+    (size,) = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))["sizes"]
+    assert size["entries"][0]["spread"]["interval"][1] > 1
+    page = folder / "report.html"
+    table = page.read_text(encoding="utf-8").partition('<section id="scores"')[2].partition("</table>")[0]
+    assert ' to <data value="1.0">100.00</data>' in table
+    assert max(float(each) for each in re.findall('<data value="([^"]+)"', table)) <= 2
+    assert unfounded(page, folder / "analysis.json", folder / "results.jsonl") == []
+    assert " to 100.00 |" in (folder / "report.md").read_text(encoding="utf-8")
+    unit, points = Scale(False), Scale(True, (-1.0, 1.0))
+    assert (unit.within((-3.0, 4.0)), points.within((-3.0, 0.5)), points.within(None)) == (
+        (-3.0, 4.0),
+        (-1.0, 0.5),
+        None,
+    )
+
+
+def test_steps_are_whole_numbers_and_no_line_runs_through_a_name() -> None:
+    drawn = drawings.curves([drawings.Line("one", 0, [8.0], [0.5])], "steps", "said", "step", "loss")
+    across = drawn[drawn.index('class="axis"') :].partition(">step<")[0]
+    assert re.findall(r">([\d.]+)</text>", across) == ["8"]
+    row = drawings.rows_of_dots([drawings.Dots("a name", {0: 1.0, 1: 2.0})], "rows", "said", "f1", 340)
+    assert re.search(r'style="fill: var\(--paper\)" />\s*</g>\s*<text [^>]*>a name<', row)
