@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nlp_transfer.comparison import verdict
+from nlp_transfer.comparison import layout, verdict
 from nlp_transfer.comparison.analysis import Analysis, Entry
 from nlp_transfer.comparison.evidence import Evidence, Line
 from nlp_transfer.pages import kept
@@ -198,14 +198,20 @@ def _best(evidence: Evidence, winner: Entry, runs: Mapping[str, Sequence[Line]])
         truth=truth,
         answers=answers,
         errors={name: errors[name] for name in ("wrong", "most_confident", "confusions") if name in errors},
-        warnings=tuple(_here(warning, evidence.folder) for warning in report.get("data", {}).get("warnings", ())),
+        warnings=tuple(
+            _here(warning, report, evidence.folder) for warning in report.get("data", {}).get("warnings", ())
+        ),
         notes=tuple(report.get("data", {}).get("notes", ())),
     )
 
 
-def _here(warning: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A warning whose rows stand in files of the comparison's folder."""
-    return {**warning, "rows": [str(row).removeprefix(f"{folder}/") for row in warning["rows"]]}
+def _here(warning: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A warning whose rows stand in files of the comparison's folder, wherever that was when they were read."""
+    rows = [str(row).removeprefix(f"{folder}/") for row in warning["rows"]]
+    for split, origin in report["data"].get("origins", {}).items():
+        file = f"{layout.FOLDER}/{split}.jsonl"
+        rows = [file + row.removeprefix(origin) if row.startswith(f"{origin},") else row for row in rows]
+    return {**warning, "rows": rows}
 
 
 def _numbers(evidence: Evidence, line: Line) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -34,9 +34,9 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
         split: the rows.
 
     Returns:
-        `wrong` (how many rows), `most_confident` (place, texts, gold, answer, confidence), `confusions` (gold, answer,
-        count; where the task's answers are few), `by_length` (the task's primary score in quarters of the rows by characters
-        of their texts) and `by_...` for each of the task's own ways to sort rows.
+        `wrong` (how many rows), `unit` (what a place counts: lines, rows), `most_confident` (place, texts, gold, answer,
+        confidence), `confusions` (gold, answer, count; where the task's answers are few), `by_length` (the task's primary
+        score in quarters of the rows by characters of their texts) and `by_...` for each of the task's own ways to sort rows.
     """
     names = task.asked_columns
     shown = [
@@ -49,6 +49,7 @@ def analysis(task: Task, judged: Mapping[str, np.ndarray], mistakes: Sequence[Mi
     ]
     return {
         "wrong": len(mistakes),
+        "unit": split.unit,
         "most_confident": shown,
         **({"confusions": confusions(mistakes)} if task.closed else {}),
         "by_length": by_length(task, judged, _characters(split, names)),

@@ -57,10 +57,17 @@ def write(folder: Path, report: Mapping[str, Any], metric: str, asked: Sequence[
         confusions=_confusions(details),
         plots=_plots(folder, metric),
         asked=asked,
+        where=_where(report, split),
         code=f"from nlp_transfer import load_run\nrun = load_run({path})\nprint(run.predict([...]))",
         sections=[(name.lower(), name) for name in ("Score", "Learning", "Errors", "Data", "Cost", "Load")],
     )
     return folder / NAME
+
+
+def _where(report: Mapping[str, Any], split: str) -> str:
+    """Where the rows of a split stand, before the place of one."""
+    origin = report["data"].get("origins", {}).get(split, f"{split} rows")
+    return f"{origin}, {report['details'][split].get('errors', {}).get('unit', 'place')}"
 
 
 def _plots(folder: Path, metric: str) -> list[Plot]:

@@ -82,9 +82,10 @@ def keep(folder: Path, details: dict[str, Any] | None = None) -> None:
             "kind": "same",
             "message": f"a text twice: {TEXT}",
             "count": 2,
-            "rows": [f"{folder}/data/train.jsonl, line 3"],
+            "rows": [f"{folder}/data/train.jsonl, line 3", "runs/old/data/train.jsonl, line 5"],
         }
         data: dict[str, Any] = {"warnings": [warning], "notes": ["column 'a' read as text."]}
+        data["origins"] = {"train": "runs/old/data/train.jsonl"}
         report = kept.read(folder / line["folder"] / "report.json")
         data["columns"] = {"text": "text", "label": "label"}
         (folder / line["folder"] / "report.json").write_text(
@@ -142,6 +143,9 @@ def test_every_number_is_founded_and_every_text_escaped(rich: Path) -> None:
     for each in (HOSTILE, LONG, TEXT, *LABELS, "a flag of 3", "the loss is nan | after step 3"):
         assert each in texts
     assert "data/train.jsonl, line 3" in texts
+    assert "data/train.jsonl, line 5" in texts, "read when the folder was elsewhere"
+    assert "· data/test.jsonl, line" in " ".join(texts.split())
+    assert "are the comparison's own" in texts
     assert str(rich) not in texts
     assert f"load_run(&#34;{rich / 'runs'}" in source
 
@@ -171,6 +175,8 @@ def single(fitted: Path, tmp_path: Path) -> Path:
     folder = shutil.copytree(fitted, tmp_path / "single")
     report = kept.read(folder / "report.json")
     report["details"]["test"] = classes(0.9)
+    report["data"]["origins"] = {"test": "rows/test.csv"}
+    report["details"]["test"]["errors"]["unit"] = "line"
     report["data"]["warnings"] = [{"kind": "same", "message": TEXT, "count": 1, "rows": ["a.csv, line 3"]}]
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
     return load_run(folder).write_page()
@@ -183,6 +189,7 @@ def test_the_page_of_a_single_run_is_founded_and_escaped(single: Path, fitted: P
     assert "<img" not in source
     assert all(each in texts for each in (TEXT, *LABELS, "By length of the text"))
     assert "Loss" in texts
+    assert "· rows/test.csv, line" in " ".join(texts.split())
     assert f"load_run(&#34;{single.parent}&#34;)" in source
 
 
