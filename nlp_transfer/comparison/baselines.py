@@ -118,8 +118,9 @@ class Rows:
         return np.concatenate(found)
 
     def spread(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs of rows as outputs of features."""
-        return outputs[self.features.rows].astype(np.float32)
+        """Outputs of rows as the task decodes them: of rows too where it pools their windows, else of features."""
+        pooled = self.features.task.windows_pooled is not None
+        return (outputs if pooled else outputs[self.features.rows]).astype(np.float32)
 
 
 def _nothing(splits: Mapping[str, Rows], task: Task, backbone: Backbone) -> dict[str, Any]:  # noqa: ARG001

@@ -97,6 +97,18 @@ def test_both_texts_of_a_pair_are_read(tiny_bert: Path, tmp_path: Path) -> None:
     assert judged("frozen", made, tmp_path)["accuracy"] > 0.3
 
 
+@pytest.mark.parametrize("name", ["majority", "tfidf", "frozen"])
+@pytest.mark.parametrize(("task", "sample"), [("classification", "sentence_pairs"), ("regression", "regression")])
+def test_rows_in_windows_have_baselines(task: str, sample: str, name: str, tiny_bert: Path, tmp_path: Path) -> None:
+    """One answer per row, however many windows it has; what reads no windows says the same as without them."""
+    whole = recipe(task, tiny_bert, sample)
+    read = replace(whole.task, long_texts="windows", stride=2)
+    made = replace(whole, task=read, data=replace(whole.data, max_length=12))
+    scores = judged(name, made, tmp_path / "windows")
+    if name != "frozen":
+        assert scores == pytest.approx(judged(name, whole, tmp_path / "whole"), nan_ok=True)
+
+
 def test_labels_that_a_small_size_lacks_are_no_error(tiny_bert: Path, tmp_path: Path) -> None:
     made = recipe("multi_label", tiny_bert)
     made = replace(made, data=replace(made.data, limit=12))
