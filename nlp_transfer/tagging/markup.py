@@ -62,16 +62,16 @@ def tags_or_spans(cell: Any) -> list[str] | list[Span]:
         if not isinstance(cell, str) or not cell.strip():
             raise ValueError(f"{str(cell)[:40]!r} ({type(cell).__name__}) where entities are expected: {FORMS}")
         return cell.split()
-    kinds = {type(each) for each in found}
-    if kinds <= {str}:
+    if all(isinstance(each, str) for each in found):
         if blank := [i for i, tag in enumerate(found, 1) if not tag.strip()]:
             raise ValueError(f"tag {blank[0]} is empty: expected O where a token is in no entity")
         return [tag.strip() for tag in found]
-    if kinds <= {dict, list, tuple}:
+    if all(isinstance(each, dict | list | tuple) for each in found):
         return [_span(each) for each in found]
-    odd = next(each for each in found if not isinstance(each, str | dict | list | tuple))
-    names = "; numbers need their names" if isinstance(odd, int | float) else ""
-    raise ValueError(f"{str(odd)[:40]} ({type(odd).__name__}) among entities: {FORMS}{names}")
+    if odd := [each for each in found if not isinstance(each, str | dict | list | tuple)]:
+        names = "; numbers need their names" if isinstance(odd[0], int | float) else ""
+        raise ValueError(f"{str(odd[0])[:40]} ({type(odd[0]).__name__}) among entities: {FORMS}{names}")
+    raise ValueError(f"tags and spans stand in one list: {FORMS}")
 
 
 def row(text: Any, found: Any) -> tuple[str | list[str], list[str] | list[Span]]:

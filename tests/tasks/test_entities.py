@@ -173,6 +173,18 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an empty tag": ({"tokens": ["a"], "tags": [""]}, "tag 1 is empty"),
     "another form": ({"tokens": "Ada", "tags": [[0, 3, "PER"]]}, "spans and tags stand in one file"),
     "nothing": ({"tokens": ["a"], "tags": None}, "no entities: expected an empty list"),
+    "a span among tags": (
+        {"tokens": ["a", "b"], "tags": ["O", {"start": 0, "end": 1, "label": "PER"}]},
+        r'column "tags": tags and spans stand in one list: expected tags .* or spans',
+    ),
+    "a list among tags": (
+        {"tokens": ["a", "b"], "tags": ["O", ["O"]]},
+        'column "tags": tags and spans stand in one list',
+    ),
+    "a tag among spans in text": (
+        {"tokens": ["a"], "tags": '[[0, 1, "PER"], "O"]'},
+        'column "tags": tags and spans stand in one list',
+    ),
     "spans beside tokens": (
         {"tokens": ["a"], "tags": [{"start": 0, "end": 1, "label": "PER"}]},
         "spans of characters stand beside tokens",
@@ -192,6 +204,7 @@ BAD_SPANS: dict[str, tuple[Any, str]] = {
         'at 0 to 3 .PER. stands "Ada", and the span says "da "',
     ),
     "an empty type": ([[0, 3, " "]], "has no type"),
+    "a tag among spans": ([[0, 3, "PER"], "O"], "tags and spans stand in one list"),
     "an object": ({"start": 0}, "where entities are expected"),
 }
 
@@ -203,6 +216,8 @@ def test_bad_rows_are_refused_with_their_place(kind: str, tmp_path: Path) -> Non
     with pytest.raises(RequestError, match=says) as caught:
         read(file)
     assert f"{file}, line 2" in str(caught.value)
+    bad = [finding for finding in read(file, skip_bad_rows=True).warnings if finding.kind == "bad_rows"]
+    assert [finding.count for finding in bad] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("kind", BAD_SPANS)
