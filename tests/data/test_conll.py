@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nlp_transfer.data.conll import sentences
+from nlp_transfer.data.conll import SAMPLE, sentences
 from nlp_transfer.data.files import read
 from nlp_transfer.errors import RequestError
 
@@ -50,6 +51,48 @@ def test_comments_before_a_sentence() -> None:
     assert not bad
 
 
+COMMENTS = {
+    "with a blank line behind": "# Corpus made by us in 2020\n\n",
+    "of as many columns": "# newdoc\n# text = Ada\n\n",
+    "with a value before its sentence": "# text = Ada\n",
+}
+
+
+@pytest.mark.parametrize("kind", COMMENTS)
+@pytest.mark.parametrize("place", ["at the head", "in the middle", "at the end"])
+def test_comments_are_passed_over_wherever_they_stand(kind: str, place: str) -> None:
+    before, after = "Ada X Y B-PER\nleft X Y O\n\n", "# X Y O\n1 X Y O\n\n"
+    head = COMMENTS[kind]
+    text = {
+        "at the head": head + before + after,
+        "in the middle": before + head + after,
+        "at the end": before + after + head,
+    }
+    rows, bad = found(text[place])
+    assert [(row["tokens"], row["tags"]) for _, row in rows] == [
+        (["Ada", "left"], ["B-PER", "O"]),
+        (["#", "1"], ["O", "O"]),
+    ]
+    assert not bad
+
+
+def test_tokens_of_tabbed_lines_are_no_comments() -> None:
+    assert found("#\tNN\t=\tO\n1\tCD\t=\tO\n")[0] == [(1, {"tokens": ["#", "1"], "tags": ["O", "O"]})]
+
+
+def test_a_long_file_is_not_held() -> None:
+    """What most of the first lines have is enough: of a file of any size little is in memory."""
+    drawn = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal drawn
+        for drawn in range(1, 3 * SAMPLE):
+            yield "\n" if drawn % 4 == 0 else "Ada O\n"
+
+    assert next(sentences(lines(), []))[0] == 1
+    assert drawn < 2 * SAMPLE
+
+
 def test_tokens_alone() -> None:
     assert found("It\nrains\n")[0] == [(1, {"tokens": ["It", "rains"]})]
 
@@ -57,8 +100,10 @@ def test_tokens_alone() -> None:
 @pytest.mark.parametrize(
     ("text", "place", "says"),
     [
-        ("It O\nrains\n", 1, "2 columns where other lines have 1"),
-        ("It O\n\nrains X O\n", 3, "3 columns where other lines have 2"),
+        ("It O\nrains\n", 2, "1 column where most lines have 2"),
+        ("It O\n\nrains X O\n", 3, "3 columns where most lines have 2"),
+        ("It\nrains\n\nIt X O\nrains X O\nnow X O\n", 1, "1 column where most lines have 3"),
+        ("It X O\nrains X\n\nIt X O\nrains X O\n", 2, "2 columns where most lines have 3"),
         ("It\tO\n\tO\n", 2, "a line without a token"),
     ],
 )
