@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,6 +26,9 @@ NAMES = {
 }
 
 
+WHOLE = "Where tags are whole types, say --task.scheme plain"
+
+
 class Chunks(NamedTuple):
     """Entities of a tagged row, and whether a tag had to be read otherwise than its scheme has it."""
 
@@ -34,30 +37,48 @@ class Chunks(NamedTuple):
     repaired: bool
 
 
-def recognised(rows: Sequence[Sequence[str]]) -> str:
-    """The scheme of tags, one of `NAMES`.
+def of_training(rows: Sequence[Sequence[str]], scheme: str) -> str:
+    """The scheme of the tags of training, one of `NAMES`: the one asked for, or, for `auto`, the one that they have.
 
     Raises:
-        RowError: where some tags have a prefix and others have none, or one that no scheme knows.
+        RowError: for a row that has another.
     """
-    first: dict[str, int] = {}
-    for i, tags in enumerate(rows):
-        for tag in tags:
-            first.setdefault(tag, i)
-    first.pop(OUTSIDE, None)
-    prefixes = {tag: match[1] for tag in first if (match := PREFIXED.fullmatch(tag))}
-    known = {tag: letter for tag, letter in prefixes.items() if letter in LETTERS}
-    if not known and len(prefixes) < max(len(first), 1):
+    for i, wrong in misfits(dict(enumerate(rows)), scheme).items():
+        raise RowError(i, wrong)
+    return recognised(rows) if scheme == "auto" else scheme
+
+
+def misfits(rows: Mapping[int, Sequence[str]], scheme: str) -> dict[int, str]:
+    """What is wrong with rows of tags that are not of the scheme asked for or, for `auto`, not of the kind that most rows have.
+
+    There are two kinds: tags with a letter that a scheme knows before each type, and tags that are whole types.
+    """
+    if scheme != "auto":
+        every = ((i, fault(tags, scheme, ())) for i, tags in rows.items())
+        return {i: wrong for i, wrong in every if wrong}
+    lettered: dict[int, list[str]] = {}
+    whole: dict[int, list[str]] = {}
+    for i, tags in rows.items():
+        for tag in dict.fromkeys(tags):
+            if tag != OUTSIDE:
+                (lettered if _is_lettered(tag) else whole).setdefault(i, []).append(tag)
+    only_whole = whole.keys() - lettered.keys()
+    # where every type has a letter before it, these are of a scheme that nobody knows
+    types = any(not PREFIXED.fullmatch(tag) for i in only_whole for tag in whole[i])
+    if types and len(only_whole) > len(lettered.keys() - whole.keys()):
+        why = "begins as those of a scheme do, and tags of most rows are whole types: expected one kind in all rows"
+        return {i: f'the tag "{tags[0]}" {why}. {WHOLE}' for i, tags in lettered.items()}
+    beside = f' beside "{next(iter(lettered.values()))[0]}"' if lettered else ""
+    why = f"is of no scheme{beside}: expected {listing(LETTERS)} and a hyphen before a type"
+    return {i: f'the tag "{tags[0]}" {why}. {WHOLE}' for i, tags in whole.items()}
+
+
+def recognised(rows: Sequence[Sequence[str]]) -> str:
+    """The scheme of tags that are all of one kind, one of `NAMES`."""
+    letters = {tag[0] for tag in {tag for tags in rows for tag in tags} if _is_lettered(tag)}
+    if not letters:
         return "plain"
-    if odd := [tag for tag in first if tag not in known]:
-        beside = f' beside "{next(iter(known))}"' if known else ""
-        raise RowError(
-            first[odd[0]],
-            f'the tag "{odd[0]}" is of no scheme{beside}: expected {listing(LETTERS)} and a hyphen before a type. Where tags are '
-            "whole types, say --task.scheme plain.",
-        )
-    prefixes = known
-    if not {*prefixes.values()} <= {"B", "I"}:
+    if not letters <= {"B", "I"}:
         return "bioes"
     # B- after no entity of its type is BIO2; I- there is IOB1, unless both occur, and then BIO2 with slips
     begins, continues = False, False
@@ -68,6 +89,13 @@ def recognised(rows: Sequence[Sequence[str]]) -> str:
                 begins, continues = begins or tag[0] == "B", continues or tag[0] == "I"
             before = "" if tag == OUTSIDE else tag[2:]
     return "iob1" if continues and not begins else "bio2"
+
+
+@lru_cache(maxsize=10_000)
+def _is_lettered(tag: str) -> bool:
+    """Whether a letter that some scheme knows stands before a type."""
+    match = PREFIXED.fullmatch(tag)
+    return match is not None and match[1] in LETTERS
 
 
 @lru_cache(maxsize=10_000)
@@ -92,7 +120,9 @@ def fault(tags: Sequence[str], scheme: str, types: Sequence[str]) -> str | None:
     for tag in dict.fromkeys(tags):
         letter, kind = parts(tag, scheme)
         if not letter:
-            return f'the tag "{tag}" is none of {NAMES[scheme].partition(":")[0]}, as which tags are read'
+            read = "as which those of training are read: expected one scheme in all files"
+            asked = f"as --task.scheme {scheme} says: name the scheme of the file, or auto"
+            return f'the tag "{tag}" is none of {NAMES[scheme].partition(":")[0]}, {read if types else asked}'
         if kind and types and kind not in types:
             return f'the type "{kind}" is not one of training. {did_you_mean(kind, types)}'
     return None

@@ -99,14 +99,16 @@ class Entities(Task):
         return kind and f'the type "{kind}" is not one of training. {did_you_mean(kind, self.types)}'
 
     def faults(self, rows: Columns) -> Mapping[int, tuple[str, str]]:
-        """Tags that are not as many as the tokens; spans outside the text, or over each other; rows of both kinds."""
+        """Tags that are not as many as the tokens, or of another scheme; bad spans; rows of both kinds."""
         cells = list(zip(rows["text"], rows.get("entities", ()), strict=False))
         every = [markup.row(*cell) for cell in cells]
         each = (markup.fault(*row) or markup.misquoted(*cell) for row, cell in zip(every, cells, strict=True))
         wrong = {i: ("entities", reason) for i, reason in enumerate(each) if reason}
         kinds = [isinstance(text, str) for text, _ in every]
         mixed = "spans and tags stand in one file: expected every row to have what the first has"
-        return {**{i: ("entities", mixed) for i, kind in enumerate(kinds) if kind != kinds[0]}, **wrong}
+        wrong = {**{i: ("entities", mixed) for i, kind in enumerate(kinds) if kind != kinds[0]}, **wrong}
+        tags: dict[int, Any] = {i: row[1] for i, row in enumerate(every) if not (self.types or kinds[i] or i in wrong)}
+        return {**wrong, **{i: ("entities", reason) for i, reason in schemes.misfits(tags, self.scheme).items()}}
 
     def uniform(self, rows: Columns) -> Columns:
         """Texts or tokens; tags as lists of words, spans as lists of objects."""
@@ -119,12 +121,8 @@ class Entities(Task):
         """Learn the types, the scheme of the tags, how to split texts, and what a word of each type counts."""
         texts, found = column(rows, "text"), column(rows, "entities")
         of_tokens = isinstance(texts[0], list)
-        scheme: str = self.scheme
-        if scheme == "auto":
-            scheme = schemes.recognised(found) if of_tokens else "bio2"
-        for i, tags in enumerate(found if of_tokens else ()):
-            if wrong := schemes.fault(tags, scheme, ()):
-                raise RowError(i, f"{wrong}. --task.scheme says otherwise.")
+        asked = self.scheme if of_tokens or self.scheme != "auto" else "bio2"
+        scheme = schemes.of_training(found if of_tokens else (), asked)
         split: Any = self.words if self.words != "auto" else ("space" if of_tokens else "punctuation")
         every = [tagging.read(text, cell, scheme, split)[0] for text, cell in zip(texts, found, strict=True)]
         types = tuple(sorted({kind for spans in every for _, _, kind in spans}))

@@ -11,7 +11,7 @@ from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
 from nlp_transfer.errors import RowError
 from nlp_transfer.tagging import schemes
-from nlp_transfer.tagging.schemes import Chunks, chunks, fault, names, recognised, runs
+from nlp_transfer.tagging.schemes import Chunks, chunks, fault, misfits, names, of_training, recognised, runs
 
 relaxed = settings(deadline=None, database=None, max_examples=150)
 
@@ -44,14 +44,39 @@ def test_a_file_of_bio2_with_a_slip_stays_bio2() -> None:
 
 def test_unknown_letters_are_no_plain_types() -> None:
     with pytest.raises(RowError, match=r'the tag "X-PER" is of no scheme: expected B, I, M'):
-        recognised([["O", "X-PER", "Y-PER"]])
+        of_training([["O", "X-PER", "Y-PER"]], "auto")
 
 
 @pytest.mark.parametrize("tags", ["B-PER LOC", "B-PER X-LOC", "I-PER 0"])
 def test_tags_of_no_scheme_are_refused_with_their_row(tags: str) -> None:
     with pytest.raises(RowError, match="is of no scheme beside") as caught:
-        recognised([["O"], [tags.split()[0]], tags.split()])
+        of_training([["O"], [tags.split()[0]], tags.split()], "auto")
     assert caught.value.row == 2
+
+
+@pytest.mark.parametrize("odd", ["PER", "X-PER", "b-per", "B-", "o"])
+def test_rows_of_another_kind_than_most_are_misfits(odd: str) -> None:
+    most = {i: ["B-PER", "I-PER", "O"] for i in range(3)}
+    found = misfits({**most, 3: ["O", odd], 4: ["O"], 5: ["B-PER", odd]}, "auto")
+    assert found.keys() == {3, 5}
+    assert all(f'the tag "{odd}" is of no scheme beside "B-PER"' in reason for reason in found.values())
+    assert of_training([*most.values()], "auto") == "bio2"
+
+
+def test_letters_where_most_rows_have_whole_types_are_misfits() -> None:
+    rows = [["PER", "O"], ["X-cell"], ["LOC"], ["B-PER", "O"], ["PER", "I-PER"]]
+    found = misfits(dict(enumerate(rows)), "auto")
+    assert found.keys() == {3, 4}
+    assert found[4].startswith('the tag "I-PER" begins as those of a scheme do, and tags of most rows are whole types')
+    assert of_training(rows[:3], "auto") == "plain"
+    assert of_training(rows, "plain") == "plain"
+
+
+def test_rows_of_another_scheme_than_asked_are_misfits() -> None:
+    found = misfits({2: ["B-PER"], 7: ["E-PER"]}, "bio2")
+    assert found == {
+        7: 'the tag "E-PER" is none of BIO2, as --task.scheme bio2 says: name the scheme of the file, or auto'
+    }
 
 
 def test_plain_types_may_hold_hyphens() -> None:

@@ -142,7 +142,7 @@ def test_the_scheme_is_said_and_may_be_named(tmp_path: Path) -> None:
     assert [warning["count"] for warning in found] == [2, 2, 2]
     assert found[0]["rows"] == [f"{file}, line 3", f"{file}, line 13"]
     assert forced.splits["test"].rows["entities"][:] == READ
-    with pytest.raises(RequestError, match=r"line 3: the tag \"LOC\" is none of BIOES"):
+    with pytest.raises(RequestError, match=r'line 3, column "tags": the tag "LOC" is none of BIOES'):
         read(write(tmp_path / "rows.bio", conll(IOB1).replace("I-LOC", "LOC")), Entities(scheme="bioes"))
 
 
@@ -234,7 +234,7 @@ def test_other_bad_data(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no training row has an entity"):
         read(write(tmp_path / "none.jsonl", rows("tokens", TOKENS, "tags", [["O"] * len(each) for each in TOKENS])))
     odd = [[*TAGS[0][:3], "LOC", "O"], *TAGS[1:]]
-    with pytest.raises(RequestError, match=r"odd.conll, line 3: the tag \"LOC\" is of no scheme"):
+    with pytest.raises(RequestError, match=r'odd.conll, line 3, column "tags": the tag "LOC" is of no scheme'):
         read(write(tmp_path / "odd.conll", conll(odd)))
     file, other = write(tmp_path / "rows.conll", conll(TAGS)), conll(TAGS).replace("PER", "PRE")
     with pytest.raises(
@@ -243,6 +243,18 @@ def test_other_bad_data(tmp_path: Path) -> None:
         load(DataSettings(file, test=write(tmp_path / "other.conll", other)), {}, Entities(), seed=0)
     bad = write(tmp_path / "bad.conll", conll(TAGS).replace("rained X O", "rained O"))
     assert [f.count for f in read(bad, skip_bad_rows=True).warnings if f.kind == "bad_rows"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("scheme", "odd"), [("auto", "PER"), ("auto", "X-PER"), ("auto", "b-per"), ("bio2", "S-PER")])
+def test_rows_of_another_scheme_can_be_left_out(scheme: Any, odd: str, tmp_path: Path) -> None:
+    """Of training as of the other files."""
+    tags = [*TAGS, *TAGS, [odd, "O", "O"]]
+    file = write(tmp_path / "rows.jsonl", rows("tokens", [*TOKENS, *TOKENS, TOKENS[1]], "tags", tags))
+    with pytest.raises(RequestError, match=rf'line 7, column "tags": the tag "{odd}" is .* --data.skip_bad_rows true'):
+        read(file, Entities(scheme=scheme))
+    data = read(file, Entities(scheme=scheme), skip_bad_rows=True)
+    assert [finding.count for finding in data.warnings if finding.kind == "bad_rows"] == [1, 1, 1]
+    assert (data.task.scheme_read, len(data.splits["train"])) == ("bio2", 6)
 
 
 def test_a_cut_keeps_rare_types() -> None:
