@@ -20,6 +20,9 @@ from nlp_transfer.errors import RequestError, listing
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", *CONLL)
 
+CONLL_ENDING = f"A CoNLL file needs the ending {CONLL[0]}."
+"""What those must know who have one under its usual name: train.txt, eng.train."""
+
 
 @dataclass
 class Table:
@@ -53,7 +56,9 @@ def known_form(path: Path) -> str:
     """
     if (kind := form(path)) is None:
         endings = listing(SUFFIXES)
-        raise RequestError(f"{path} has an ending that says nothing about its form: expected {endings}, or .gz.")
+        raise RequestError(
+            f"{path} has an ending that says nothing about its form: expected {endings}, or .gz. {CONLL_ENDING}"
+        )
     return kind
 
 

@@ -90,7 +90,8 @@ def _folder(folder: Path) -> dict[str, Table]:
     if not any(found.values()):
         held = f"there is {listing(path.name for path in entries)}" if entries else "there is no file of rows"
         raise RequestError(
-            f"{folder} holds no file that is named train, validation or test ({listing(files.SUFFIXES)}): {held}."
+            f"{folder} holds no file that is named train, validation or test ({listing(files.SUFFIXES)}): {held}. "
+            f"{files.CONLL_ENDING}"
         )
     return {split: parts.read(paths) for split, paths in found.items() if paths}
 

@@ -9,6 +9,7 @@ import pytest
 
 from nlp_transfer.data.conll import SAMPLE, sentences
 from nlp_transfer.data.files import read
+from nlp_transfer.data.sources import open_source
 from nlp_transfer.errors import RequestError
 
 NEWS = """-DOCSTART- -X- -X- O
@@ -109,6 +110,14 @@ def test_tokens_alone() -> None:
 )
 def test_lines_that_do_not_fit(text: str, place: int, says: str) -> None:
     assert found(text)[1] == [(place, says)]
+
+
+@pytest.mark.parametrize("name", ["eng.train", "train.txt", "train"])
+def test_other_names_are_told_the_ending(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(NEWS, encoding="utf-8")
+    for source in (tmp_path / name, tmp_path):
+        with pytest.raises(RequestError, match=r"A CoNLL file needs the ending \.conll\."):
+            open_source(source)
 
 
 @pytest.mark.parametrize("ending", [".conll", ".bio", ".iob"])
