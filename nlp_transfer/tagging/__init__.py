@@ -16,8 +16,8 @@ Text = str | list[str]
 """A text, or the tokens of one."""
 
 
-def read(text: Text, cell: Sequence[Any], scheme: str, splitting: Splitting) -> tuple[list[Mention], bool]:
-    """The entities of a row, as characters of its text or of its tokens with blanks between, and whether that took a repair.
+def read(text: Text, cell: Sequence[Any], scheme: str, splitting: Splitting) -> tuple[list[Mention], list[str]]:
+    """The entities of a row, as characters of its text or of its tokens with blanks between, and what repairs that took.
 
     Args:
         text: a text, beside which spans stand; or tokens, with a tag each.
@@ -26,12 +26,13 @@ def read(text: Text, cell: Sequence[Any], scheme: str, splitting: Splitting) -> 
         splitting: of texts into words.
     """
     if isinstance(text, list):
-        found, repaired = schemes.chunks(cell, scheme)
+        found, repaired, endless = schemes.chunks(cell, scheme)
+        kinds = {"repaired_tags": repaired, "entities_without_end": endless}
         where = words.places(text, splitting)
-        return [(where[first][0], where[end - 1][1], kind) for first, end, kind in found], repaired
+        return [(where[first][0], where[end - 1][1], kind) for first, end, kind in found], [*filter(kinds.get, kinds)]
     given = sorted(markup.spans(cell))
     trimmed = [markup.trimmed(text, span) for span in given]
-    return trimmed, trimmed != given
+    return trimmed, ["trimmed_spans"] * (trimmed != given)
 
 
 def numbers(text: Text, spans: Sequence[Mention], types: Sequence[str], splitting: Splitting) -> np.ndarray:

@@ -61,6 +61,8 @@ def tags_or_spans(cell: Any) -> list[str] | list[Span]:
     if found is None:
         if not isinstance(cell, str) or not cell.strip():
             raise ValueError(f"{str(cell)[:40]!r} ({type(cell).__name__}) where entities are expected: {FORMS}")
+        if cell.strip().startswith("["):
+            raise ValueError(f"{cell.strip()[:40]} begins like a list and cannot be read as JSON: {FORMS}")
         return cell.split()
     if all(isinstance(each, str) for each in found):
         if blank := [i for i, tag in enumerate(found, 1) if not tag.strip()]:
@@ -156,6 +158,8 @@ def _span(cell: Any) -> Span:
         [kind] = kind
     if not isinstance(kind, str) or not kind.strip():
         raise ValueError(f"{_shown(cell)} has no type behind its start and end: {FORMS}")
+    if kind.strip() == "O":
+        raise ValueError(f"{_shown(cell)} has the type O, which means no entity: leave such spans out")
     for place in (start, end):
         number = isinstance(place, int | float) and not isinstance(place, bool) and math.isfinite(place)
         if not number or place != int(place) or place < 0:

@@ -16,7 +16,8 @@ OUTSIDE = "O"
 LETTERS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 """Letters before a type, and which of BIOES each means: BILOU, BMES and BMEWO have others for end and single."""
 
-PREFIXED = re.compile(r"(.)[-_](.+)", re.DOTALL)
+PREFIXED = re.compile(r"(.)[-_](?!O\Z)(.+)", re.DOTALL)
+"""A letter before a type; O is no type."""
 
 NAMES = {
     "iob1": "IOB1: B- only where an entity follows another of its type",
@@ -30,11 +31,14 @@ WHOLE = "Where tags are whole types, say --task.scheme plain"
 
 
 class Chunks(NamedTuple):
-    """Entities of a tagged row, and whether a tag had to be read otherwise than its scheme has it."""
+    """Entities of a tagged row, and whether tags had to be read otherwise than their scheme has them."""
 
     spans: list[tuple[int, int, str]]
     """Tokens from and to (that one is none of it), and the type."""
     repaired: bool
+    """Whether I- or E- began an entity that should begin with B-."""
+    endless: bool = False
+    """Whether an entity of more than one token has no E-, or one of a single token no S-."""
 
 
 def of_training(rows: Sequence[Sequence[str]], scheme: str) -> str:
@@ -135,18 +139,18 @@ def chunks(tags: Sequence[str], scheme: str) -> Chunks:
     no entity of its type begins one, and an entity that has no end goes to where another tag stands.
     """
     found: list[tuple[int, int, str]] = []
-    repaired, begun, before = False, 0, ("O", "")
+    repaired, endless, begun, before = False, False, 0, ("O", "")
     for i, tag in enumerate([*tags, OUTSIDE]):
         letter, kind = parts(tag, scheme)
         inside = before[0] in "BI" and letter in "IE" and kind == before[1]
         if before[1] and not inside:
             found.append((begun, i, before[1]))
-            repaired |= scheme == "bioes" and before[0] in "BI"
+            endless |= scheme == "bioes" and before[0] in "BI"
         if kind and not inside:
             begun = i
             repaired |= letter in "IE" and scheme in ("bio2", "bioes")
         before = (letter, kind)
-    return Chunks(found, repaired)
+    return Chunks(found, repaired, endless)
 
 
 def names(types: Sequence[str]) -> list[str]:

@@ -32,6 +32,7 @@ IGNORED = -100
 
 REPAIRS = {
     "repaired_tags": "tags that break their scheme: I- or E- that continues nothing was read as a beginning.",
+    "entities_without_end": "an entity without its E- or S-: it goes as far as its tags do.",
     "trimmed_spans": "white space at the edge of a span, which was left away.",
     "spans_inside_words": "an entity that begins or ends inside a word: its whole words are learned, it is judged as it stands.",
 }
@@ -136,7 +137,7 @@ class Entities(Task):
         weights = weights and (weights[0], *np.repeat(weights[1:], 2).tolist())
         return replace(self, types=types, scheme_read=scheme, of_tokens=of_tokens, split=split, weights=weights)
 
-    def _read(self, text: Text, cell: Sequence[Any]) -> tuple[list[Mention], bool]:
+    def _read(self, text: Text, cell: Sequence[Any]) -> tuple[list[Mention], list[str]]:
         return tagging.read(text, cell, self.scheme_read, self.split)
 
     def read(self, rows: Dataset) -> Dataset:
@@ -159,8 +160,8 @@ class Entities(Task):
         cells = column(rows, "entities") if "entities" in rows.column_names else ()
         for i, (text, cell) in enumerate(zip(column(rows, "text"), cells, strict=False)):
             found, changed = self._read(text, cell)
-            if changed:
-                kinds["repaired_tags" if isinstance(text, list) else "trimmed_spans"].append(i)
+            for kind in changed:
+                kinds[kind].append(i)
             if found and words.inside(words.places(text, self.split), found):
                 kinds["spans_inside_words"].append(i)
         message = "{} of {:,} rows with {}"

@@ -21,7 +21,7 @@ from nlp_transfer import cli, fine_tune, load_run, samples
 from nlp_transfer import metrics as every_metric
 from nlp_transfer.data.features import Features as Encoded
 from nlp_transfer.data.settings import DataSettings
-from nlp_transfer.data.splits import Data, load
+from nlp_transfer.data.splits import Data, load, load_one
 from nlp_transfer.errors import RequestError
 from nlp_transfer.evaluation.errors import analysis
 from nlp_transfer.evaluation.outputs import outputs_of
@@ -29,7 +29,7 @@ from nlp_transfer.exporting import merged, transformers
 from nlp_transfer.report import without_texts
 from nlp_transfer.tagging.schemes import names
 from nlp_transfer.tasks import from_json
-from nlp_transfer.tasks.entities import Entities
+from nlp_transfer.tasks.entities import REPAIRS, Entities
 from tests.families import tiny as tiny_family
 from tests.matrix import tokenizer
 
@@ -146,6 +146,25 @@ def test_the_scheme_is_said_and_may_be_named(tmp_path: Path) -> None:
         read(write(tmp_path / "rows.bio", conll(IOB1).replace("I-LOC", "LOC")), Entities(scheme="bioes"))
 
 
+def test_entities_without_an_end_are_counted_by_themselves() -> None:
+    """BIO2 that is forced to be BIOES has no I- that continues nothing."""
+    forced = read(rows("tokens", TOKENS, "tags", TAGS), Entities(scheme="bioes"))
+    counts = {finding.kind: finding.count for finding in forced.warnings if finding.kind in REPAIRS}
+    assert counts == {"entities_without_end": 2}
+    odd = [["I-PER", "E-PER", "O", "B-LOC", "O"], *BIOES[1:]]
+    found = read(rows("tokens", TOKENS, "tags", odd), Entities(scheme="bioes"))
+    assert {finding.kind: finding.count for finding in found.warnings if finding.kind in REPAIRS} == {
+        "repaired_tags": 1,
+        "entities_without_end": 1,
+    }
+
+
+def test_a_file_in_another_scheme_than_training_is_told_so(data: Data) -> None:
+    says = r'the tag "PER" is none of BIO2, as which those of training are read: expected one scheme in all files'
+    with pytest.raises(RequestError, match=says):
+        load_one(rows("tokens", TOKENS, "tags", PLAIN), data.task, answers=True, warnings=[], columns={}, remembered={})
+
+
 def test_spans_are_trimmed_and_those_inside_words_counted() -> None:
     given = [{"text": "Ada Novak left Porto.", "entities": [[0, 10, "PER"], [15, 18, "LOC"]]}] * 3
     data = read(given)
@@ -204,6 +223,14 @@ BAD_SPANS: dict[str, tuple[Any, str]] = {
         'at 0 to 3 .PER. stands "Ada", and the span says "da "',
     ),
     "an empty type": ([[0, 3, " "]], "has no type"),
+    "no entity as type": (
+        [[0, 3, "PER"], [4, 8, "O"]],
+        r"4, 8, 'O'.* has the type O, which means no entity: leave such spans out",
+    ),
+    "a broken list": (
+        "[[0, 3, 'PER'",
+        r"\[\[0, 3, 'PER' begins like a list and cannot be read as JSON: expected tags .* or spans",
+    ),
     "a tag among spans": ([[0, 3, "PER"], "O"], "tags and spans stand in one list"),
     "an object": ({"start": 0}, "where entities are expected"),
 }
