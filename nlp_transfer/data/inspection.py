@@ -136,6 +136,8 @@ def cut_texts(
         if encoded.task.windows_pooled is not None:
             longer = "longer than the windows that training reads of a row"
             advice = "--task.max_windows says how many these are; answers are given by all."
+        elif "row" in encoded.columns.column_names:
+            longer = f"with a word longer than a window of {encoded.tokenizer.model_max_length} tokens"
         message = (
             f"{name}: {plural(len(cut))} of {len(split):,} {longer}; {int(lost.sum()):,} of {total:,} tokens "
             f"({share(int(lost.sum()), total)}) are not read. {advice}"

@@ -105,7 +105,8 @@ def encoded(
 
     Returns:
         `input_ids`; `row`, whose window it is; `first`, the first word that it answers; `answered`, the tokens where it
-        answers its words, in their order.
+        answers its words, in their order; `tokens` and `lost`, how many tokens the row has and how many no window holds, in
+        its first window, with 0 in the others.
 
     Raises:
         RequestError: for a window that is too small.
@@ -115,7 +116,7 @@ def encoded(
     if room < ROOM:
         least = ROOM + len(before) + len(after)
         raise RequestError(f"data.max_length is {tokenizer.model_max_length}: expected {least} or more.")
-    columns: dict[str, list[Any]] = {"input_ids": [], "row": [], "first": [], "answered": []}
+    columns: dict[str, list[Any]] = {name: [] for name in ("input_ids", "row", "first", "answered", "tokens", "lost")}
     for row, pieces in enumerate(_pieces(texts, tokenizer, splitting)):
         # of a word that no window holds only the beginning is read
         ends = [0, *itertools.accumulate(min(len(each), room) for each in pieces)]
@@ -124,6 +125,9 @@ def encoded(
             columns["input_ids"].append([*before, *inside, *after])
             columns["row"].append(row)
             columns["first"].append(first)
+            whole = 0 if start else sum(map(len, pieces))
+            columns["tokens"].append(0 if start else whole + len(before) + len(after))
+            columns["lost"].append(0 if start else whole - ends[-1])
             at = [end - 1 for end in ends[first + 1 : stop + 1]] if last_piece else ends[first:stop]
             columns["answered"].append([token - ends[start] + len(before) for token in at])
     return columns

@@ -19,7 +19,9 @@ from transformers import AutoModelForTokenClassification, pipeline
 
 from nlp_transfer import cli, fine_tune, load_run, samples
 from nlp_transfer import metrics as every_metric
+from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.features import Features as Encoded
+from nlp_transfer.data.inspection import cut_texts, tokens_read
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import Data, load, load_one
 from nlp_transfer.errors import RequestError
@@ -418,6 +420,30 @@ def test_outputs_of_words_come_in_the_order_of_their_rows(data: Data) -> None:
     np.testing.assert_allclose(together, by_hand, atol=1e-5)
     answers = task.decode(together, features.columns, test.rows)
     assert [len(answer.tags) for answer in answers] == [3, 40, 1, 17]
+
+
+@pytest.mark.parametrize("backbone", ["tiny_bert", "tiny_gpt2"])
+def test_what_is_lost_of_a_long_word_is_counted(backbone: str, request: pytest.FixtureRequest) -> None:
+    """And nothing else is, however many windows a row has."""
+    words = [["Ada"], ["Ada", "x1" * 40, "left"], ["Ada", *["left"] * 60]]
+    data = read(rows("tokens", words, "tags", [["B-PER", *["O"] * (len(each) - 1)] for each in words]))
+    short = Backbone.find(ModelSettings(str(request.getfixturevalue(backbone)))).tokenizer(16)
+    features = {name: Encoded.of(split.rows, data.task, short) for name, split in data.splits.items()}
+    whole = Backbone.find(ModelSettings(str(request.getfixturevalue(backbone)))).tokenizer(10**6)
+    texts = [" ".join(each) for each in words]
+    around = len(whole("a")["input_ids"]) - 1
+    piece = len(whole(" " + words[1][1], add_special_tokens=False)["input_ids"])
+    lost = piece - (16 - around)
+    assert lost > 0
+    tokens = tokens_read(data.splits, features)
+    every = sum(len(whole(text)["input_ids"]) for text in texts)
+    assert tokens["test"].said() == {"features": len(features["test"]), "tokens": every, "not_read": lost}
+    found = cut_texts(data.splits, features, tokens)
+    assert [(each.kind, each.count) for each in found] == [("cut_texts", 1)] * 3
+    assert (
+        f"test: 1 row of 3 with a word longer than a window of 16 tokens; {lost} of {every:,} tokens"
+        in found[-1].message
+    )
 
 
 # from a file to answers
