@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlp_transfer.arguments import Parser
-from nlp_transfer.errors import RequestError, harmless, readable
+from nlp_transfer.errors import RequestError, harmless, listing, readable
 from nlp_transfer.startup import at_once
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def evaluate(words: list[str]) -> None:
     if not speaks():
         return
     for warning in dict.fromkeys(warning for judgement in judgements.values() for warning in judgement.warnings):
-        print(f"warning: {readable(warning)}", file=sys.stderr)
+        whose = [name for name, judgement in judgements.items() if warning in judgement.warnings]
+        _warn(warning if len(whose) == len(judgements) else f"{listing(whose)}: {warning}")
     if len(judgements) == 1:
         judgement = next(iter(judgements.values()))
         print(scores_lines(judgement.scores, judgement.intervals, harmless(options.data)))
@@ -106,8 +107,12 @@ def predict(words: list[str]) -> None:
         done = predict_file(run, options.input, options.output, columns, form=options.form, **how)
         place = "standard output" if options.output == "-" else options.output
         if speaks():
+            for warning in done.warnings:
+                _warn(warning)
             print(f"{done.rows} rows written to {place} ({done.rows_per_second:,.0f} rows/s)", file=sys.stderr)
         return
+    warnings: list[str] = []
+    how["warnings"] = warnings
     if options.question:
         context = options.context if options.context_file is None else _text(options.context_file)
         if not context.strip():
@@ -117,7 +122,13 @@ def predict(words: list[str]) -> None:
     else:
         lines = _to_texts(run, options.texts, how)
     if speaks():
+        for warning in warnings:
+            _warn(warning)
         print(*lines, sep="\n")
+
+
+def _warn(warning: str) -> None:
+    print(f"warning: {readable(warning)}", file=sys.stderr)
 
 
 def _to_questions(run: Run, questions: Sequence[str], context: str, how: Mapping[str, Any]) -> list[str]:

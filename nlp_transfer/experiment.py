@@ -26,14 +26,14 @@ from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
 from nlp_transfer.data.splits import Data, load
 from nlp_transfer.data.store import Store
 from nlp_transfer.errors import Diverged, Interrupted, Lost, Stopped
-from nlp_transfer.evaluation.answers import decoded, judged_from
+from nlp_transfer.evaluation.answers import decoded, judged_from, predictions
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.folder import RunFolder, next_free, refuse_another, settled_before, status_of
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.progress import Recorder, Show
 from nlp_transfer.recipe import Recipe
-from nlp_transfer.runs import Judgement, Run, load_run, predictions
+from nlp_transfer.runs import Judgement, Run, load_run
 from nlp_transfer.training import sharding
 from nlp_transfer.training.capacity import Capacity
 from nlp_transfer.training.checkpoints import Checkpoints
@@ -163,7 +163,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     judgements = {name: run.judge(data.splits[name], *outputs[name]) for name in outputs}
     folder.write("task.json", task.to_json())
     for name, judgement in judgements.items():
-        folder.write_lines(f"predictions/{name}.jsonl", predictions(judgement, data.splits[name], task))
+        folder.write_lines(f"predictions/{name}.jsonl", predictions(judgement.answers, data.splits[name], task))
         folder.write_arrays(f"predictions/{name}.safetensors", judgement.judged)
     written = {
         **_scores(judgements),

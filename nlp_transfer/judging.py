@@ -20,7 +20,7 @@ from nlp_transfer.rows import cells
 from nlp_transfer.runs import BATCH, Judgement, load_run
 from nlp_transfer.tasks import Mistake, Task
 
-PARTS = ("scores", "intervals", "details", "warnings")
+PARTS = ("scores", "intervals", "details", "warnings", "tokens")
 """What a file of scores says of a run."""
 
 TOGETHER = 2**16
@@ -65,8 +65,7 @@ def evaluate_runs(
         split, warnings = run.read(table, columns)
         first = first or split
         _refuse_other_answers(names[0], first, name, split, run.task)
-        found[name] = run.judge(split, *run.outputs(split, batch_size, precision=precision))
-        found[name].warnings.extend(warnings)
+        found[name] = run.judge_read(split, warnings, batch_size, precision)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from nlp_transfer.data import streams, writers
@@ -12,6 +13,7 @@ from nlp_transfer.data.checks import checked
 from nlp_transfer.data.files import known_form
 from nlp_transfer.data.splits import likely_columns
 from nlp_transfer.data.streams import STANDARD, Stream, Window
+from nlp_transfer.data.unread import Unread
 from nlp_transfer.data.writers import Write
 from nlp_transfer.environment import processes
 from nlp_transfer.errors import Interrupted, RequestError
@@ -25,10 +27,14 @@ How = tuple[int, str]
 
 
 class Done(NamedTuple):
-    """How many rows were answered, and how fast."""
+    """How many rows were answered, how fast, and how much of them was not read."""
 
     rows: int
     rows_per_second: float
+    warnings: Sequence[str] = ()
+    """Sentences for the reader."""
+    tokens: Mapping[str, int] = MappingProxyType({})
+    """As in `Judgement.tokens`."""
 
 
 def predict_file(
@@ -72,8 +78,10 @@ def predict_file(
     try:
         with raised_signals(), streams.stream(source, kind) as stream, shown:
             place = target if state.is_main_process else None
-            _answer(run, stream, place, written, columns or {}, (batch_size, precision), shown)
-            return Done(shown.done, shown.speed)
+            unread = Unread(stream.origin)
+            _answer(run, stream, place, written, columns or {}, (batch_size, precision), shown, unread)
+            said = unread.sentence()
+            return Done(shown.done, shown.speed, [said] if said else [], unread.tokens)
     except Interrupted as interrupted:
         raise Interrupted(f"{interrupted} after {shown.done} rows{where}.") from interrupted
 
@@ -86,6 +94,7 @@ def _answer(
     columns: Mapping[str, str],
     how: How,
     shown: Rows,
+    unread: Unread,
 ) -> None:
     """Answer window by window into a file; into none where another process writes."""
     write: Write = _nowhere
@@ -101,7 +110,7 @@ def _answer(
                 chosen = likely_columns(
                     stream.table(window, fresh), run.task, False, columns, run.report["data"]["columns"]
                 )
-            answers = _answers(run, stream, window, chosen, how)
+            answers = _answers(run, stream, window, chosen, how, unread)
             if not shown.done:
                 names = fresh
                 renamed = writers.beside(names, answers[0])
@@ -126,12 +135,15 @@ def _nowhere(rows: Sequence[Mapping[str, Any]]) -> None:
     """Leave the rows to the process that writes them."""
 
 
-def _answers(run: Run, stream: Stream, window: Window, chosen: Mapping[str, str], how: How) -> list[dict[str, Any]]:
-    """The cells of the answers to a window's rows."""
+def _answers(
+    run: Run, stream: Stream, window: Window, chosen: Mapping[str, str], how: How, unread: Unread
+) -> list[dict[str, Any]]:
+    """The cells of the answers to a window's rows, and what is not read of them counted."""
     table = stream.table(window, chosen.values())
     split = checked(table, chosen, run.task, skip_bad_rows=None, warnings=[])
     batch_size, precision = how
     outputs, features = run.outputs(split, batch_size, precision=precision, again=False)
+    run.unread(split, features, unread)
     return list(cells(run.task.decode(outputs, features, split.rows)))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +17,11 @@ from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import artefacts, tasks
 from nlp_transfer.configurations import Pin, read_json
-from nlp_transfer.data.checks import PLACE, Split
+from nlp_transfer.data.checks import Split
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.findings import plural
 from nlp_transfer.data.splits import load_one
+from nlp_transfer.data.unread import Unread
 from nlp_transfer.environment import processes
 from nlp_transfer.errors import RequestError, first_line, listing
 from nlp_transfer.evaluation.answers import decoded, judged_from, mistakes_in, places_of
@@ -29,7 +30,6 @@ from nlp_transfer.evaluation.intervals import bootstrap
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import without_texts, write_json
-from nlp_transfer.rows import windows
 from nlp_transfer.tasks import Mistake, Task
 from nlp_transfer.training.precision import answering
 from nlp_transfer.trust import refuse_links
@@ -55,6 +55,8 @@ class Judgement:
     judged: Mapping[str, np.ndarray] = field(default_factory=dict)
     """As `Task.judged` gave it: what the scores were made of."""
     warnings: list[str] = field(default_factory=list)
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Features, tokens, and how many of these are not read; empty where a task reads all but what it says itself."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Run:
         batch_size: int = BATCH,
         columns: Mapping[str, str] | None = None,
         precision: str = "fp32",
+        warnings: list[str] | None = None,
     ) -> list[Any]:
         """Answers to texts, in their order.
 
@@ -118,6 +121,7 @@ class Run:
             batch_size: rows of the longest texts read at once; of shorter ones more.
             columns: names of the columns, where they are neither those of training nor usual ones.
             precision: fp32, bf16, or auto, which is bf16 where the hardware multiplies it.
+            warnings: sentences for the reader, on tokens that are not read, are added to it.
 
         Raises:
             RequestError: for a text that is empty or no text, naming it.
@@ -131,6 +135,8 @@ class Run:
             source = [self._named(i, row) for i, row in enumerate(source)]
         split = self._rows(source, columns, answers=False, warnings=[])
         outputs, features = self.outputs(split, batch_size, precision=precision)
+        if warnings is not None:
+            warnings += self.unread(split, features).warnings()
         return self.task.decode(outputs, features, split.rows)
 
     def _named(self, i: int, row: Any) -> Mapping[str, Any]:
@@ -158,10 +164,17 @@ class Run:
         Raises:
             RequestError: for rows that cannot be judged, naming file, row and column.
         """
-        split, warnings = self.read(source, columns)
-        judgement = self.judge(split, *self.outputs(split, batch_size, precision=precision))
-        judgement.warnings.extend(warnings)
-        return judgement
+        return self.judge_read(*self.read(source, columns), batch_size, precision)
+
+    def judge_read(self, split: Split, warnings: Sequence[str], batch_size: int, precision: str) -> Judgement:
+        """Scores on rows as `read` gave them, with its warnings and one about tokens that are not read."""
+        outputs, features = self.outputs(split, batch_size, precision=precision)
+        judgement, unread = self.judge(split, outputs, features), self.unread(split, features)
+        return replace(judgement, warnings=[*warnings, *unread.warnings()], tokens=unread.tokens)
+
+    def unread(self, split: Split, features: Dataset, before: Unread | None = None) -> Unread:
+        """What is not read of rows, whose features `outputs` gave, and of the rows before them."""
+        return (before or Unread(split.origin)).add(split, Features(self.task, self.tokenizer, features))
 
     def read(self, source: Any, columns: Mapping[str, str] | None = None) -> tuple[Split, list[str]]:
         """Rows with answers, checked, as the task judges them, and warnings about them; arguments as in `evaluate`."""
@@ -281,16 +294,3 @@ def _downloaded(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.yaml", "README.md"]))
     except Exception as error:  # the Hub's client raises many kinds
         raise RequestError(f"{name} is no folder here, and the Hub does not give it: {first_line(error)}") from error
-
-
-def predictions(judgement: Judgement, split: Split, task: Task) -> Iterator[dict[str, Any]]:
-    """One line per row: the place in its file, the answer, and the truth, so that any figure can be rebuilt."""
-    answers = iter(judgement.answers)
-    for _, window in windows(split.rows, [PLACE, *task.answer_columns]):
-        for row in window.to_pylist():
-            gold = {name: row[name] for name in task.answer_columns}
-            yield {
-                "place": row[PLACE],
-                **asdict(next(answers)),
-                "gold": next(iter(gold.values())) if len(gold) == 1 else gold,
-            }

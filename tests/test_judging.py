@@ -52,7 +52,7 @@ def test_one_run_writes_what_it_always_wrote(runs: Path, tmp_path: Path, capsys:
     written = tmp_path / "scores.json"
     assert cli.main(["evaluate", str(runs / "one"), "--data", TEST, "--output", str(written)]) == 0
     scores = json.loads(written.read_text(encoding="utf-8"))
-    assert list(scores) == ["scores", "intervals", "details", "warnings"]
+    assert list(scores) == ["scores", "intervals", "details", "warnings", "tokens"]
     assert f"{scores['scores']['accuracy']:.4f}" in capsys.readouterr().out
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.features import Features
@@ -85,8 +87,7 @@ def tokens_read(splits: Mapping[str, Split], features: Mapping[str, Features]) -
             continue
         full = np.flatnonzero(encoded.lengths >= encoded.tokenizer.model_max_length)
         if len(full):
-            tokenizer = copy.deepcopy(encoded.tokenizer)
-            tokenizer.model_max_length = WITHOUT_LIMIT
+            tokenizer = _without_limit(encoded.tokenizer)
             for start, window in windows(split.rows.select(full), split.rows.column_names):
                 whole = encoded.task.encode(window.to_pydict(), tokenizer)["input_ids"]
                 lost[full[start : start + len(whole)]] = [len(ids) for ids in whole]
@@ -102,6 +103,13 @@ def windows_read(features: Mapping[str, Features]) -> list[str]:
     counts = [f"{len(each):,} of {name}" for name, each in features.items()]
     limit = features["train"].tokenizer.model_max_length
     return [f"rows are read in windows of up to {limit} tokens: {', '.join(counts)}."]
+
+
+@lru_cache(maxsize=1)  # a copy takes as long as hundreds of texts, and a stream asks window by window
+def _without_limit(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    copied = copy.deepcopy(tokenizer)
+    copied.model_max_length = WITHOUT_LIMIT
+    return copied
 
 
 def cut_texts(

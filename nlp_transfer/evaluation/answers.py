@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, overload
 
 import numpy as np
@@ -12,8 +12,8 @@ import pyarrow
 from datasets import Dataset
 
 from nlp_transfer import scratch
-from nlp_transfer.data.checks import PLACE
-from nlp_transfer.rows import cells, touched
+from nlp_transfer.data.checks import PLACE, Split
+from nlp_transfer.rows import cells, touched, windows
 from nlp_transfer.tasks import Mistake, Task
 
 MANY = 2**16
@@ -156,3 +156,16 @@ def surest(wrong: Sequence[Mistake], count: int | None = None) -> Iterator[Mista
         yield from wrong.at(np.argsort(-wrong.confidences, kind="stable"))
     else:
         yield from wrong.at(heapq.nsmallest(count, range(len(wrong)), key=lambda i: -wrong.confidences[i]))
+
+
+def predictions(answers: Iterable[Any], split: Split, task: Task) -> Iterator[dict[str, Any]]:
+    """One line per row: the place in its file, the answer, and the truth, so that any figure can be rebuilt."""
+    given = iter(answers)
+    for _, window in windows(split.rows, [PLACE, *task.answer_columns]):
+        for row in window.to_pylist():
+            gold = {name: row[name] for name in task.answer_columns}
+            yield {
+                "place": row[PLACE],
+                **asdict(next(given)),
+                "gold": next(iter(gold.values())) if len(gold) == 1 else gold,
+            }
