@@ -36,6 +36,9 @@ FLAGS = {
 }
 """Columns of features that mark rows: the kind of finding, and its words."""
 
+WHOLE = 2**7
+"""Rows that are encoded whole at once: what a tokenizer says of a long text takes a hundred times its bytes."""
+
 Row = tuple[str, int]
 """A split's name and the index of one of its rows."""
 
@@ -88,7 +91,7 @@ def tokens_read(splits: Mapping[str, Split], features: Mapping[str, Features]) -
         full = np.flatnonzero(encoded.lengths >= encoded.tokenizer.model_max_length)
         if len(full):
             tokenizer = _without_limit(encoded.tokenizer)
-            for start, window in windows(split.rows.select(full), split.rows.column_names):
+            for start, window in windows(split.rows.select(full), split.rows.column_names, WHOLE):
                 whole = encoded.task.encode(window.to_pydict(), tokenizer)["input_ids"]
                 lost[full[start : start + len(whole)]] = [len(ids) for ids in whole]
             lost[full] -= encoded.lengths[full]
