@@ -79,6 +79,23 @@ def names_in(cell: Any, separator: str) -> list[str] | None:
     return [text for name in names if (text := label_text(name).strip())]
 
 
+def known_names_in(cell: Any, separator: str, classes: Sequence[str]) -> list[str] | None:
+    """As `names_in`, where the labels are known: a text with one that is not may have another separator than training had.
+
+    It is split by the first of `SEPARATORS` that leaves known labels only; by the first that leaves one at least where none
+    does, so that the label is named that is wrong, and not the cell.
+    """
+    names = names_in(cell, separator)
+    if names is None or not isinstance(cell, str) or all(name in classes for name in names):
+        return names
+    splits = [split for mark in SEPARATORS if (split := names_in(cell, mark))]
+    for enough in (all, any):
+        for split in splits:
+            if enough(name in classes for name in split):
+                return split
+    return names
+
+
 def _listed(text: str) -> list[Any] | None:
     """The list that a text is, as JSON and Python write lists of words; None where it is none."""
     if not (text.startswith("[") and text.endswith("]")):

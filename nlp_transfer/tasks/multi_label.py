@@ -20,6 +20,7 @@ from nlp_transfer.errors import RowError, did_you_mean, listing
 from nlp_transfer.labels import (
     classes_of,
     flag,
+    known_names_in,
     names_in,
     per_label,
     rare_labels,
@@ -107,7 +108,7 @@ class MultiLabel(LongTexts, Task):
             return "no labels: expected an empty list where a row has none"
         if isinstance(cell, bytes):
             return super().fault(column, cell)
-        names = names_in(cell, self.separator_read)
+        names = self._names_in(cell)
         if names is None:
             return f"{str(cell)[:40]} where labels are expected: a list of words, or words with a separator"
         unknown = next((name for name in names if name not in self.classes), None) if self.classes else None
@@ -139,10 +140,15 @@ class MultiLabel(LongTexts, Task):
 
     def _names(self, row: int, cell: Any) -> list[str]:
         """The labels of a cell."""
-        names = names_in(cell, self.separator_read)
+        names = self._names_in(cell)
         if names is None:
             raise RowError(row, f"{self.fault('labels', cell)}.")
         return names
+
+    def _names_in(self, cell: Any) -> list[str] | None:
+        if not self.classes:
+            return names_in(cell, self.separator_read)
+        return known_names_in(cell, self.separator_read, self.classes)
 
     def notes(self) -> list[str]:
         """How labels were separated."""

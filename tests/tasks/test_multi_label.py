@@ -69,6 +69,35 @@ def test_labels_that_training_lacks_are_refused_with_the_nearest():
     assert caught.value.row == 1
 
 
+FORMS = {
+    "lists": SETS,
+    "json": [json.dumps(names) for names in SETS],
+    "flags": [{name: str(int(name in names)) for name in "abc"} for names in SETS],
+    **{mark: [mark.join(names) for names in SETS] for mark in ("|", ";", ", ")},
+}
+
+
+@pytest.mark.parametrize("other", FORMS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_run_reads_every_form_whatever_that_of_training(form, other):
+    task = fitted(FORMS[form])
+    assert not [cell for cell in FORMS[other] if task.fault("labels", cell)]
+    assert task.read(rows_of(FORMS[other]))["labels"][:] == SETS
+
+
+def test_a_cell_is_split_only_into_labels_that_are_known():
+    task = fitted([["Paris, France"], ["Rome, Italy"], ["Paris"], ["Rome"]] * 2)
+    assert task.read(rows_of(["Paris, France", "Paris, Rome", "Rome, Italy; Paris"]))["labels"][:] == [
+        ["Paris, France"],
+        ["Paris", "Rome"],
+        ["Paris", "Rome, Italy"],
+    ]
+    assert task.fault("labels", "Rome; Pariss").startswith(
+        'the label "Pariss" is not one of training. Did you mean "Paris"'
+    )
+    assert task.fault("labels", "Oslo; Bergen").startswith('the label "Oslo; Bergen" is not one of training.')
+
+
 @pytest.mark.parametrize(
     ("labels", "given", "words"),
     [
