@@ -140,21 +140,26 @@ def cut_texts(
         if name not in tokens or not (cut := np.flatnonzero(tokens[name].lost > 0)).size:
             continue
         _, total, lost = tokens[name]
-        longer = f"longer than {encoded.tokenizer.model_max_length} tokens"
         advice = "A higher --data.max_length reads more, where the backbone can."
         if isinstance(encoded.task, LongTexts):
             advice = f"{advice[:-1]}; --task.long_texts windows reads all."
         if encoded.task.windows_pooled is not None:
-            longer = "longer than the windows that training reads of a row"
             advice = "--task.max_windows says how many these are; answers are given by all."
-        elif "row" in encoded.columns.column_names:
-            longer = f"with a word longer than a window of {encoded.tokenizer.model_max_length} tokens"
         message = (
-            f"{name}: {plural(len(cut))} of {len(split):,} {longer}; {int(lost.sum()):,} of {total:,} tokens "
+            f"{name}: {plural(len(cut))} of {len(split):,} {longer(encoded)}; {int(lost.sum()):,} of {total:,} tokens "
             f"({share(int(lost.sum()), total)}) are not read. {advice}"
         )
         findings.append(Finding("cut_texts", message, len(cut), _places(splits, ((name, int(row)) for row in cut))))
     return findings
+
+
+def longer(features: Features) -> str:
+    """What rows are that are not read whole."""
+    limit = features.tokenizer.model_max_length
+    if features.task.windows_pooled is not None:
+        return "longer than the windows that training reads of a row"
+    words = "row" in features.columns.column_names
+    return f"with a word longer than a window of {limit} tokens" if words else f"longer than {limit} tokens"
 
 
 def folded(cell: Any) -> str:

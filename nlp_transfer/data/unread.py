@@ -10,7 +10,7 @@ import numpy as np
 from nlp_transfer.data.checks import PLACE, Split
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.findings import Finding, Place, plural, share, some
-from nlp_transfer.data.inspection import Tokens, tokens_read
+from nlp_transfer.data.inspection import Tokens, longer, tokens_read
 from nlp_transfer.long_texts import LongTexts
 from nlp_transfer.tasks import column
 
@@ -48,7 +48,7 @@ class Unread:
     def _counted(self, read: Tokens, features: Features) -> np.ndarray:
         for name, count in read.said().items():
             self.tokens[name] = self.tokens.get(name, 0) + count
-        self.what = f"longer than {features.tokenizer.model_max_length} tokens"
+        self.what = longer(features)
         self.advice = " To read more, train with a higher --data.max_length, where the backbone can"
         self.advice += ", or with --task.long_texts windows." if isinstance(features.task, LongTexts) else "."
         return np.flatnonzero(read.lost > 0)
