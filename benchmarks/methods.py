@@ -138,6 +138,7 @@ def keep(name: str, case: Case, folder: Path) -> dict[str, Any]:
     analysis = read_json(folder / "analysis.json")
     # what its best run was sure of and wrong has texts of the data
     analysis.pop("inside")
+    analysis["setting"]["source"] = None
     protocol = read_json(folder / "protocol.json")
     for place in ("source", "validation", "test"):
         protocol["recipe"]["data"][place] = None

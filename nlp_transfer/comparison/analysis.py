@@ -86,15 +86,15 @@ class Search:
 class Setting:
     """What all runs have in common, and their backbones: whatever of it the protocol says."""
 
-    models: tuple[str, ...]
-    source: str | None
-    epochs: float | None
-    max_steps: float | None
-    batch_size: float | None
+    models: tuple[str, ...] = ()
+    source: str | None = None
+    epochs: float | None = None
+    max_steps: float | None = None
+    batch_size: float | None = None
     """Rows; None where they were chosen by what fits."""
-    batch_tokens: float | None
-    accumulate: float | None
-    max_length: float | None
+    batch_tokens: float | None = None
+    accumulate: float | None = None
+    max_length: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,19 +105,19 @@ class Analysis:
     task: str
     metric: str
     higher_is_better: bool
-    bounds: Interval | None
-    """Of the score that is compared: where it is shown, intervals are cut there."""
     reference: str
     fingerprint: str
     rows: Mapping[str, int]
     """Of every split, before training rows are drawn for a size."""
-    setting: Setting
     seeds: tuple[int, ...]
     trials: int
     sizes: tuple[Size, ...]
     """The largest first."""
     searches: tuple[Search, ...]
     flags: tuple[str, ...]
+    bounds: Interval | None = None
+    """Of the score that is compared: where it is shown, intervals are cut there."""
+    setting: Setting = Setting()
 
 
 def analyse(evidence: Evidence) -> Analysis:
