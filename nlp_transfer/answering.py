@@ -141,10 +141,12 @@ def _to_questions(run: Run, questions: Sequence[str], context: str, how: Mapping
 
 def _to_texts(run: Run, texts: Sequence[str], how: Mapping[str, Any]) -> list[str]:
     """The words of each answer, and the texts that it is to."""
+    from nlp_transfer.data.findings import plural
+
     width = len(run.task.asked_columns)
     if len(texts) % width:
         raise RequestError(
-            f"{len(texts)} texts, but this run reads {width} for each answer ({', '.join(run.task.asked_columns)})."
+            f"{plural(len(texts), 'text')}, but this run reads {width} for each answer ({', '.join(run.task.asked_columns)})."
         )
     rows = [texts[i : i + width] for i in range(0, len(texts), width)]
     answers = run.predict([tuple(row) if width > 1 else row[0] for row in rows], **how)

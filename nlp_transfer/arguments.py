@@ -15,7 +15,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f"nlp-transfer {command}", description=description, allow_abbrev=False)
 
     def add_reading(self) -> None:
-        """The flags of how a model reads rows to answer: batch size and precision."""
+        """The flags of how a model reads rows to answer: their columns, batch size and precision."""
+        # for the help and for complaints; `read` takes them, whatever NAME is
+        self.add_argument("--columns.NAME", metavar="COLUMN", help="column of the file that is the task's NAME")
         self.add_argument(
             "--batch_size", type=count, default=64, help="rows of the longest texts that the model reads at once"
         )

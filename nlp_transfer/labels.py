@@ -139,7 +139,11 @@ def classes_of(
             f"task.labels names {listing(absent)}, which no training row has. There is: {listing(counts)}."
         )
     if len(classes) < 2:
-        found = f"every training row has the label {classes[0]}" if classes else "no training row has a label to learn"
+        found = (
+            f"training rows have one label, {classes[0]}, and no other"
+            if classes
+            else "no training row has a label to learn"
+        )
         raise RequestError(f"{found}: expected at least two classes.")
     if len(classes) > max(2, rows / 2):
         flags = [f"--columns.{name}" for name in columns]

@@ -70,7 +70,9 @@ class LongTexts:
             return Parts([window], sum(lengths) - sum(rooms))
         if any(each == 0 < length for length, each in zip(lengths, rooms, strict=True)):
             of = "both texts" if len(lengths) > 1 else "the text"
-            raise RequestError(f"data.max_length leaves a window room for {room} tokens of {of}: expected more.")
+            raise RequestError(
+                f"data.max_length leaves a window room for {room} tokens of {of}: raise it by {len(lengths) - room} or more."
+            )
         most = self.max_windows if self.learns else None
         count = max(windows(length, each, self.stride) for length, each in zip(lengths, rooms, strict=True))
         count = min(count, most or count)

@@ -31,6 +31,9 @@ from nlp_transfer.training.settings import TrainSettings
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+COLUMNS = 'names of your columns, such as columns.text: review (several for one: columns.labels: "food,room,staff")'
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Backbone, task, data, method, training settings and seed: the same recipe gives the same run."""
@@ -228,7 +231,7 @@ def _checked(values: Values) -> Recipe:
                 raise _refused(section, settings[name], None)
     _refuse_names_that_are_no_words(values)
     if values.get("columns", {}) is None:
-        raise RequestError("columns is null: expected names of your columns, such as columns.text: review.")
+        raise RequestError(f"columns is null: expected {COLUMNS}.")
     try:
         parsed = _parser(task, method).parse_object(values).as_dict()
     except ArgumentError as error:
@@ -261,7 +264,7 @@ def _readable(error: ArgumentError, values: Values, classes: Mapping[str, type])
     section, _, name = found[1].partition(".")
     value = values.get(section)
     if section not in classes or not name:
-        kind = "a whole number" if section == "seed" else "names of your columns, such as columns.text: review"
+        kind = "a whole number" if section == "seed" else COLUMNS
         return RequestError(f"{found[1]} is {value!r}: expected {kind}.")
     name = name.partition(".")[0]
     setting = next(setting for setting in members.settings(classes[section]) if setting.name == name)

@@ -162,9 +162,11 @@ def prompted(model: Any, config: Any, head: Sequence[str]) -> PeftModel:
 
 def _refuse_heads(model: nn.Module) -> None:
     if not isinstance(model, PooledClassifier):
+        # heads that answer by tokens read no vector of a text
+        pooling = "--head.pooling mean or last, or " if "SequenceClassification" in type(model).__name__ else ""
         raise RequestError(
             f"{type(model).__name__} finds what it reads by its place in the text or by token ids, and a prompt moves "
-            "the one and has none of the other: use --head.pooling mean or last, or the methods prefix or lora."
+            f"the one and has none of the other: use {pooling}the methods prefix or lora."
         )
     if model.config.pooling == "cls":
         raise RequestError("head.pooling cls would read the first vector of the prompt: use mean or last.")

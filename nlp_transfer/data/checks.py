@@ -57,6 +57,7 @@ def choose_columns(
             raise RequestError(
                 f'columns.{name}: {task.name} has no column "{name}". {did_you_mean(name, task.columns)}'
             )
+        _refuse_absent(table, name, given[name], spread=name in task.spread_columns)
     by_column: dict[str, str] = {}
     for name, column in given.items():
         if (other := by_column.setdefault(column, name)) != name:
@@ -68,9 +69,6 @@ def choose_columns(
     together = _together(folded, given, task, [*needed, *also])
     for name, usual in task.columns.items():
         if name in given:
-            if not has(table, given[name], spread=name in task.spread_columns):
-                hint = did_you_mean(given[name], table.columns)
-                raise RequestError(f'--columns.{name}: {table.origin} has no column "{given[name]}". {hint}')
             chosen[name] = given[name]
             continue
         if name in together:
@@ -84,8 +82,27 @@ def choose_columns(
         if free:
             chosen[name] = free[0]
         elif name in needed:
-            raise RequestError(f"{table.origin} has no column that is known as {name}. {_missing(table, name, usual)}")
+            raise RequestError(
+                f"{table.origin} has no column that is known as {name}. {_missing(table, name, usual, task)}"
+            )
     return chosen
+
+
+def _refuse_absent(table: Table, name: str, column: str, spread: bool) -> None:
+    """Refuse a column that a table does not have, or the first of several that are named with commas."""
+    if column in table.columns:
+        return
+    names = parts(column) if spread else [column]
+    if not all(names):
+        raise RequestError(
+            f'--columns.{name}: "{column}" has a comma with no name beside it: expected names such as a,b,c.'
+        )
+    for i, each in enumerate(names):
+        if each not in table.columns:
+            hint = did_you_mean(each, table.columns)
+            raise RequestError(f'--columns.{name}: {table.origin} has no column "{each}". {hint}')
+        if each in names[:i]:
+            raise RequestError(f'--columns.{name}: "{column}" names "{each}" twice: expected each column once.')
 
 
 def _together(folded: Mapping[str, str], given: Mapping[str, str], task: Task, wanted: Sequence[str]) -> dict[str, str]:
@@ -161,13 +178,16 @@ def held(table: Table, chosen: Mapping[str, str], task: Task) -> dict[str, str]:
     }
 
 
-def _missing(table: Table, name: str, usual: Sequence[str]) -> str:
+def _missing(table: Table, name: str, usual: Sequence[str], task: Task) -> str:
     """What to do where no column has a usual name: the nearest one, or all there are."""
     near = nearest(usual, table.columns)
     hint = f'Did you mean column "{near}"? ' if near else ""
+    several = (
+        f", or --columns.{name} A,B,C where each of them has a column of 0 and 1" if name in task.spread_columns else ""
+    )
     first_line = form(Path(table.origin)) in (".csv", ".tsv") and not near
     return (
-        f"{hint}Say which with --columns.{name} {near or 'NAME'}. There is: {listing(table.columns)}. "
+        f"{hint}Say which with --columns.{name} {near or 'NAME'}{several}. There is: {listing(table.columns)}. "
         f"Usual names are {listing(usual)}.{' The first line of the file must name its columns.' if first_line else ''}"
     )
 

@@ -120,11 +120,9 @@ class Task(ABC):
         By default nothing may be empty, an answer is a plain value or a list, and everything else is a text. A fitted task
         may also refuse answers that training did not have.
         """
-        if (
-            cell is None
-            or (isinstance(cell, float) and math.isnan(cell))
-            or (isinstance(cell, str) and not cell.strip())
-        ):
+        if isinstance(cell, float) and math.isnan(cell):
+            return "the cell is empty or NaN, which is no value"
+        if cell is None or (isinstance(cell, str) and not cell.strip()):
             return "the cell is empty"
         if column not in self.answer_columns:
             return None if isinstance(cell, str) else f"{_shown(cell)} where a text is expected"

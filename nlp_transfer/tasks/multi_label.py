@@ -162,6 +162,10 @@ class MultiLabel(LongTexts, Task):
             shown = listing(" and ".join(f'"{name}"' for name in names) for names in alike)
             message = f"labels that differ only in case or white space are different labels: {shown}."
             remarks.append(Remark("similar_labels", message, _having(rows, {n for names in alike for n in names[1:]})))
+        if all(flag(name) is not None for name in self.classes):
+            message = f"labels are called {listing(self.classes)}, as cells of a column for one label are."
+            message += " For a column of each label say --columns.labels A,B,C."
+            remarks.append(Remark("flags_as_labels", message, []))
         if rare := rarity(self.classes, counts):
             message = f"{rare} Micro F1 hardly sees them: look at macro F1 and the scores of each label."
             remarks.append(Remark("imbalance", message, _having(rows, set(rare_labels(self.classes, counts)))))

@@ -112,9 +112,8 @@ class Regression(LongTexts, Task):
 
     def fault(self, column: str, cell: Any) -> str | None:
         """As every task; and a target is a finite number."""
-        if column not in self.answer_columns or cell is None or cell != cell:
-            return super().fault(column, cell)
-        if isinstance(cell, str) and not cell.strip():
+        empty = cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+        if column not in self.answer_columns or empty:
             return super().fault(column, cell)
         return None if self._number(cell) is not None else self._no_number(cell)
 
@@ -122,6 +121,10 @@ class Regression(LongTexts, Task):
         hint = ""
         if isinstance(cell, str) and "," in cell and self.decimal == ".":
             hint = " (for a decimal comma say --task.decimal ,)"
+            if not NUMBER.fullmatch(cell.strip().replace(",", ".")):
+                hint = " (write it without other signs, as 1234.5)"
+            elif self.margin is not None:  # a finished run, which no flag can tell
+                hint = " (this run reads decimal points: write 3.5)"
         elif isinstance(cell, str) and len(cell.split()) > 3:
             hint = " (are the columns swapped? Name them with --columns.text and --columns.target)"
         return f'"{str(cell)[:40]}" where a finite number is expected{hint}'
