@@ -14,7 +14,7 @@ import torch
 from nlp_transfer import cli, fine_tune, load_run, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.activations import Once, unchanged
-from nlp_transfer.data.checks import choose_columns
+from nlp_transfer.data.choices import choose_columns
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.inspection import cut_texts

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nlp_transfer.data.checks import PLACE, parts
+from nlp_transfer.data.checks import PLACE
+from nlp_transfer.data.choices import parts
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import tables

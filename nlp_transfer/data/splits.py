@@ -10,7 +10,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from nlp_transfer.data.checks import PLACE, Split, checked, choose_columns, columns_of_all, has, held
+from nlp_transfer.data.checks import PLACE, Split, checked
+from nlp_transfer.data.choices import choose_columns, columns_of_all, has, held
 from nlp_transfer.data.cuts import cut
 from nlp_transfer.data.files import Table
 from nlp_transfer.data.findings import Finding, Place, plural, sentences, some

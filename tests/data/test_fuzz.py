@@ -28,7 +28,8 @@ from hypothesis import strategies as st
 
 from nlp_transfer import methods, tasks
 from nlp_transfer.data import files, streams
-from nlp_transfer.data.checks import checked, choose_columns
+from nlp_transfer.data.checks import checked
+from nlp_transfer.data.choices import choose_columns
 from nlp_transfer.errors import RequestError, readable
 from nlp_transfer.recipe import Recipe
 
