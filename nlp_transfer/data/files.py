@@ -99,8 +99,14 @@ def _texts(origin: str, kind: str, content: BinaryIO) -> Table:
             cells.append(record.get(name))
         places.append(place)
     if bad and not places:
-        raise RequestError(f"{origin}, {unit(kind)} {bad[0][0]}: {bad[0][1]}. No row of this file can be read.")
+        raise unreadable(origin, unit(kind), bad)
     return Table(origin, unit(kind), columns, places, bad)
+
+
+def unreadable(origin: str, unit: str, bad: Sequence[tuple[int, str]]) -> RequestError:
+    """That a file holds bad rows alone."""
+    place, reason = bad[0]
+    return RequestError(f"{origin}, {unit} {place}: {reason}. No row of this file can be read.")
 
 
 def _parquet(origin: str, path: Path, content: BinaryIO) -> Table:

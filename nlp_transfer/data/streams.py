@@ -103,12 +103,13 @@ def _read_from(origin: str, kind: str, content: BinaryIO, share: Callable[[], fl
             yield _parquet(origin, file)
         return
     bad: list[tuple[int, str]] = []
-    found = _windows(origin, records(origin, kind, content, bad), bad)
-    yield Stream(origin, files.unit(kind), found, share=share)
+    unit = files.unit(kind)
+    yield Stream(origin, unit, _windows(origin, unit, records(origin, kind, content, bad), bad), share=share)
 
 
-def _windows(origin: str, found: Iterable[Record], bad: list[tuple[int, str]]) -> Iterator[Window]:
+def _windows(origin: str, unit: str, found: Iterable[Record], bad: list[tuple[int, str]]) -> Iterator[Window]:
     held: list[dict[str, Any]] = []
+    place = None
     places: list[int] = []
     characters = 0
     try:
@@ -124,6 +125,8 @@ def _windows(origin: str, found: Iterable[Record], bad: list[tuple[int, str]]) -
         raise
     except OSError as error:
         raise RequestError(f"{origin} cannot be read: {error.strerror or error}.") from error
+    if bad and place is None:
+        raise files.unreadable(origin, unit, bad)
     if held or bad:
         yield Window(held, places, bad.copy())
 
@@ -154,4 +157,5 @@ def _parquet(origin: str, content: BinaryIO) -> Stream:
                     yield read, dict(zip(names, cells, strict=True))
 
     types = {column.name: column.type for column in file.schema_arrow}
-    return Stream(origin, files.unit(".parquet"), _windows(origin, rows_of(), []), types, lambda: read / rows)
+    unit = files.unit(".parquet")
+    return Stream(origin, unit, _windows(origin, unit, rows_of(), []), types, lambda: read / rows)

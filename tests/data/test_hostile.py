@@ -305,7 +305,7 @@ MALFORMED = [
         APART,
     ),
     # labels
-    Malformed("one_class", {"rows.csv": HEAD + "x,a\n" * 20}, ["rows.csv", "label a", "two classes"]),
+    Malformed("one_class", {"rows.csv": HEAD + "x,a\n" * 20}, ["rows.csv", "one label, a,", "two classes"]),
     Malformed(
         "fewer_rows_than_classes",
         {"rows.csv": TRAIN},
@@ -521,7 +521,7 @@ MALFORMED += [
     Malformed(
         "label_column_that_is_not_there",
         {"rows.csv": SPREAD},
-        ["--columns.labels", 'no column "joy,fear"'],
+        ["--columns.labels", 'no column "fear"'],
         ["--data", "rows.csv", "--columns.labels", "joy,fear"],
         "multi_label",
     ),
