@@ -78,10 +78,10 @@ def encode(
     if PAIR not in rows:
         encoded: Any = tokenizer(texts, truncation=True, **options)
     elif not separates(tokenizer):
-        return {"input_ids": _joined(texts, list(rows[PAIR][:]), tokenizer)}
+        return {"input_ids": _joined(*shortened(texts, list(rows[PAIR][:]), tokenizer), tokenizer)}
     else:
         options["return_token_type_ids"] = "token_type_ids" in tokenizer.model_input_names
-        encoded = tokenizer(texts, list(rows[PAIR][:]), truncation="longest_first", **options)
+        encoded = tokenizer(*shortened(texts, list(rows[PAIR][:]), tokenizer), truncation="longest_first", **options)
     # a text of characters that a tokenizer drops has no tokens, and a decoder must read at least one
     features = {"input_ids": [ids or [tokenizer.pad_token_id] for ids in encoded["input_ids"]]}
     return {**features, "token_type_ids": encoded["token_type_ids"]} if options["return_token_type_ids"] else features
@@ -90,6 +90,42 @@ def encode(
 def separates(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a tokenizer has a token that stands between two texts."""
     return tokenizer.sep_token is not None
+
+
+BYTES = 8
+"""More tokens than one character has."""
+
+
+def shortened(
+    texts: Sequence[str], pairs: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[str], list[str]]:
+    """Pairs of texts without what stands far beyond the limit, so that the tokenizer cuts them as it would have cut the whole.
+
+    Of what it cuts off two texts, a fast tokenizer pairs every piece of one with every piece of the other: 100 pairs of 2,000
+    tokens took 6 GB.
+    """
+    limit = 2 * tokenizer.model_max_length
+    sides = [list(texts), list(pairs)]
+    long = [i for i, each in enumerate(zip(*sides, strict=True)) if max(map(len, each)) > limit]
+    if not (tokenizer.is_fast and long):
+        return sides[0], sides[1]
+    ends = [_ends([side[i] for i in long], tokenizer) for side in sides]
+    for i, first, second in zip(long, *ends, strict=True):
+        # an odd token goes to the longer text, or the second; a character may be several tokens, which stay together
+        more = (len(first) > len(second), len(first) <= len(second))
+        for side, found, longer in zip(sides, (first, second), more, strict=True):
+            kept = limit + BYTES * longer
+            if len(found) > kept:
+                side[i] = side[i][: found[kept - 1]]
+    return sides[0], sides[1]
+
+
+def _ends(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
+    """The characters of whole texts at which their tokens end."""
+    options = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+    for group in _groups(texts):
+        found = tokenizer(group, add_special_tokens=False, truncation=False, return_offsets_mapping=True, **options)
+        yield from ([end for _, end in offsets] for offsets in found["offset_mapping"])
 
 
 def _joined(texts: list[str], pairs: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -190,17 +226,23 @@ def of_features(cells: Sequence[Any], features: Mapping[str, Sequence[Any]]) -> 
 
 
 def _tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
-    """The token ids of whole texts, without special tokens; few texts at a time where they are long."""
+    """The token ids of whole texts, without special tokens."""
+    for group in _groups(texts):
+        yield from _ids(group, tokenizer)
+
+
+def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Texts in their order, few at a time where they are long."""
     group: list[str] = []
     characters = 0
     for text in texts:
         if group and characters + len(text) > CHARACTERS:
-            yield from _ids(group, tokenizer)
+            yield group
             group, characters = [], 0
         group.append(text)
         characters += len(text)
     if group:
-        yield from _ids(group, tokenizer)
+        yield group
 
 
 def _ids(texts: Any, tokenizer: PreTrainedTokenizerBase) -> Any:

@@ -26,6 +26,7 @@ from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.runs import Run
 from nlp_transfer.tasks import find
 from nlp_transfer.tasks.classification import Classification
+from nlp_transfer.texts import shortened
 
 PAIRS = [("The shop shuts at six.", "It closes at six."), ("I like tea.", "The lake is deep.")]
 
@@ -231,3 +232,21 @@ def test_rows_are_equal_only_if_both_texts_are() -> None:
         w for w in load(DataSettings(rows), {}, Classification(), 0).warnings if w.kind == "conflicting_answers"
     ]
     assert finding.count == 2
+
+
+@pytest.mark.parametrize("family", ["tiny_bert", "tiny_gpt2"])
+@pytest.mark.parametrize("limit", [9, 16])
+def test_long_pairs_are_cut_as_the_tokenizer_cuts_them_and_make_no_pieces_of_pieces(
+    family: str, limit: int, request: pytest.FixtureRequest
+) -> None:
+    tokenizer = Backbone.find(ModelSettings(str(request.getfixturevalue(family)))).tokenizer(limit)
+    words = ["the", "kiosk", "sells", "tea,", "naïvely", "三本", "🏆", "and"]
+    generator = np.random.default_rng(0)
+    counts = [*generator.integers(1, 90, (60, 2)).tolist(), [80, 80], [81, 80], [80, 81], [1, 90], [90, 1]]
+    texts, pairs = ([" ".join(generator.choice(words, count[side]).tolist()) for count in counts] for side in (0, 1))
+    found = shortened(texts, pairs, tokenizer)
+    options = {"truncation": "longest_first", "max_length": limit}
+    assert tokenizer(*found, **options)["input_ids"] == tokenizer(texts, pairs, **options)["input_ids"]
+    pieces = [len(encoding.overflowing) for encoding in tokenizer(*found, **options).encodings]
+    assert max(pieces) < 100
+    assert max(len(each.overflowing) for each in tokenizer(texts, pairs, **options).encodings) > 2 * max(pieces)
