@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     parser.add_argument("--words", type=int, default=12, help="of a text, in the mean")
     parser.add_argument("--max_steps", type=int, default=200)
+    parser.add_argument("--precision", default="auto", help="of training")
     parser.add_argument(
         "--judged", type=int, default=JUDGED, help="rows of validation and of test each, cut from the others"
     )
@@ -79,7 +80,7 @@ def main() -> None:
                 told = f"{rows:,} rows, {name}: {part['peak_rss_bytes'] / 2**20:,.0f} MiB, {part['seconds']:,.0f} s"
                 Console(stderr=True).print(told, highlight=False)
     model = "BERT of one block, hidden size 16, random weights"
-    settings = {name: getattr(arguments, name) for name in ("words", "max_steps", "judged", "store")}
+    settings = {name: getattr(arguments, name) for name in ("words", "max_steps", "precision", "judged", "store")}
     machine = environment.describe()
     facts = {"model": model, **settings, "memory_limit_bytes": limit}
     write_json(arguments.output, {**facts, "figures": figures, "environment": machine})
@@ -125,6 +126,7 @@ def measured(folder: Path, rows: int, arguments: argparse.Namespace) -> Figures:
     run, data, share = folder / f"run-{rows}", str(folder / "rows.parquet"), arguments.judged / rows
     command = ["train", "--task", "classification", "--model", str(folder / "tiny"), "--data", data]
     command += ["--output", str(run), "--train.batch_size", "32", "--train.max_steps", str(arguments.max_steps)]
+    command += ["--train.precision", arguments.precision]
     command += ["--data.validation_fraction", f"{share}", "--data.test_fraction", f"{share}"]
     found = {"train": watched(command, folder, arguments)}
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))

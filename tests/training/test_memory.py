@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,7 +27,12 @@ ALLOWED = 2**26
 class EveryShape:
     """A step for every number of rows and of tokens, in random order; an index stands for a shape."""
 
+    by_rows: ClassVar[bool] = False
     steps_per_epoch: int = 12 * 40
+
+    def steps(self, epochs: float) -> int:
+        """As many as there are shapes, in every epoch."""
+        return int(epochs * self.steps_per_epoch)
 
     def epoch(self, number: int) -> list[list[np.ndarray]]:
         """All of them."""
