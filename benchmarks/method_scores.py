@@ -24,21 +24,30 @@ FILE = RESULTS / "method-scores.jsonl"
 FACTORS = (1 / 3, 1.0, 3.0)
 """Trials: the middle of the case's grid times these."""
 
+PFEIFFER = {
+    "name": "adapter",
+    "placement": "pfeiffer",
+    "reduction_factor": 8.0,
+    "activation": "swish",
+    "dropout": 0.0,
+}
+
 MEASURED: dict[str, dict[str, Any]] = {
     "full": {"name": "full"},
     "full-gradual": {"name": "full", "gradual": True},
     "full-pull-10": {"name": "full", "pull": 10.0},
     "full-pull-100": {"name": "full", "pull": 100.0},
     "lora": {"name": "lora"},
-    "adapter-pfeiffer": {"name": "adapter", "placement": "pfeiffer", "reduction_factor": 8.0, "activation": "swish"},
-    "adapter-pfeiffer-relu": {"name": "adapter", "placement": "pfeiffer", "activation": "relu"},
-    "adapter-pfeiffer-16": {
-        "name": "adapter",
-        "placement": "pfeiffer",
-        "reduction_factor": 16.0,
-        "activation": "swish",
-    },
+    "adapter-pfeiffer": {**PFEIFFER, "dropout": 0.1},
+    "adapter-pfeiffer-no-dropout": PFEIFFER,
+    "adapter-pfeiffer-dropout-20": {**PFEIFFER, "dropout": 0.2},
+    "adapter-pfeiffer-scale-4": {**PFEIFFER, "scale": 4.0},
+    "adapter-pfeiffer-scale-learned": {**PFEIFFER, "scale": "learned"},
+    "adapter-pfeiffer-4": {**PFEIFFER, "reduction_factor": 4.0},
+    "adapter-pfeiffer-16": {**PFEIFFER, "reduction_factor": 16.0},
+    "adapter-pfeiffer-relu": {**PFEIFFER, "reduction_factor": 16.0, "activation": "relu"},
     "adapter-houlsby": {"name": "adapter", "placement": "houlsby"},
+    "adapter-houlsby-dropout": {"name": "adapter", "placement": "houlsby", "dropout": 0.1},
     "freeze": {"name": "freeze"},
     "bitfit": {"name": "bitfit"},
     "layernorm": {"name": "layernorm"},

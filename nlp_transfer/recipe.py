@@ -113,7 +113,7 @@ class Recipe:
         return _checked(values)
 
     def resolved(self, backbone: Backbone, device: torch.device) -> Recipe:
-        """The recipe with every automatic value settled that needs no rows: learning rate, precision, length, pooling.
+        """The recipe with every automatic value settled that needs no rows: learning rate, dropout, precision, length, pooling.
 
         Raises:
             RequestError: for a precision that the device does not have, or texts longer than the backbone can read.
@@ -135,8 +135,8 @@ class Recipe:
         data = replace(self.data, max_length=self.data.max_length or min(backbone.max_length(), longest))
         preferred = (self.method.encoder_pooling, self.method.decoder_pooling) if self.task.pools else ("own", "own")
         pooling = settled(self.head.pooling, backbone.config, *preferred)
-        head = replace(self.head, pooling=pooling)
-        return replace(self, model=backbone.settings, train=train, data=data, head=head)
+        method, head = self.method.settled(self.train), replace(self.head, pooling=pooling)
+        return replace(self, model=backbone.settings, method=method, train=train, data=data, head=head)
 
     def to_dict(self) -> Values:
         """The recipe as nested values that YAML and JSON can hold, nothing left out."""

@@ -80,13 +80,14 @@ class Made:
         settings, head = ModelSettings(str(folder)), HeadSettings(cell.pooling)  # type: ignore[arg-type]
         backbone = found_backbone(settings)
         rows = DataSettings("rows.csv", max_length=24 if cell.windows else None)
-        recipe = Recipe(tasks.find(cell.task)(), rows, settings, method, head=head)
+        still = TrainSettings(dropout=0.0)
+        recipe = Recipe(tasks.find(cell.task)(), rows, settings, method, head=head, train=still)
         recipe = recipe.resolved(backbone, torch.device("cpu"))
         loaded = copy.deepcopy(under_head(folder, cell.task, cell.sample, recipe.head.pooling))
         set_seed(0)
         top = cell.settings.get("top", 0) if cell.reason is None else 0
         whole = block_names(loaded.model)[-top:] if top else []
-        model = method.apply(loaded.model, loaded.head)
+        model = recipe.method.apply(loaded.model, loaded.head)
         task = replace(found.task, long_texts="windows", stride=4) if cell.windows else found.task
         tokenizer = backbone.tokenizer(recipe.data.max_length)
         features = Features.of(found.splits["train"].rows.select(range(ROWS)), task, tokenizer)

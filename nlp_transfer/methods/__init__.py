@@ -6,7 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
@@ -41,6 +41,10 @@ class Method(ABC):
     def virtual_tokens(self) -> int:
         """How many tokens it puts before every text: so many less of the text can be read."""
         return 0
+
+    def settled(self, settings: TrainSettings) -> Self:  # noqa: ARG002
+        """The method with what it leaves open settled, by the settings of training where they say it; by default nothing is."""
+        return self
 
     @property
     def multiplies_alone(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from torch import nn
@@ -33,8 +33,9 @@ class Adapter(Method):
     it was better on validation than the paper's relu)."""
     scale: float | Literal["learned"] | None = None
     """Factor of what an adapter adds, or `learned`; unset: 4 for `parallel`, 1 for the others."""
-    dropout: float = 0.0
-    """Dropout after the activation."""
+    dropout: float | None = None
+    """Dropout after the activation; unset: what `train.dropout` says, or else 0.1 for `pfeiffer` and 0 for the others, as was
+    better on validation."""
     layers: tuple[int, ...] | None = None
     """Blocks with adapters, counted from 0 at the bottom; unset: all. Below the lowest no backward pass runs (AdapterDrop,
     Rücklé 2021)."""
@@ -45,6 +46,12 @@ class Adapter(Method):
     def __post_init__(self) -> None:
         refuse_blocks(self.layers, self.top)
         self._config(self.layers)
+
+    def settled(self, settings: TrainSettings) -> Adapter:
+        """With dropout said: without a word about its own, an adapter is part of the model that `train.dropout` is about."""
+        if self.dropout is not None:
+            return self
+        return replace(self, dropout=self._usual_dropout if settings.dropout is None else settings.dropout)
 
     @property
     def multiplies_alone(self) -> bool:
@@ -75,6 +82,10 @@ class Adapter(Method):
             "run as it is (load_run, or peft after `import nlp_transfer`), or train with --method lora."
         )
 
+    @property
+    def _usual_dropout(self) -> float:
+        return 0.1 if self.placement == "pfeiffer" else 0.0
+
     def _config(self, layers: Sequence[int] | None) -> BottleneckConfig:
         alone = self.placement == "pfeiffer"
         factor = 8.0 if alone and self.bottleneck_size is None else None
@@ -84,6 +95,6 @@ class Adapter(Method):
             bottleneck_size=self.bottleneck_size,
             activation=self.activation or ("swish" if alone else None),
             scale=self.scale,
-            dropout=self.dropout,
+            dropout=self._usual_dropout if self.dropout is None else self.dropout,
             layers=None if layers is None else list(layers),
         )

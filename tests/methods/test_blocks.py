@@ -111,17 +111,39 @@ def test_a_merged_model_has_its_whole_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "activation", "width"),
+    ("settings", "activation", "width", "dropout"),
     [
-        ({}, "swish", 4),
-        ({"placement": "houlsby"}, "swish", 2),
-        ({"placement": "parallel"}, "relu", 2),
-        ({"activation": "gelu"}, "gelu", 4),
-        ({"reduction_factor": 16}, "swish", 2),
-        ({"bottleneck_size": 5}, "swish", 5),
+        ({}, "swish", 4, 0.1),
+        ({"placement": "houlsby"}, "swish", 2, 0.0),
+        ({"placement": "parallel"}, "relu", 2, 0.0),
+        ({"activation": "gelu"}, "gelu", 4, 0.1),
+        ({"reduction_factor": 16}, "swish", 2, 0.1),
+        ({"bottleneck_size": 5}, "swish", 5, 0.1),
+        ({"dropout": 0.0}, "swish", 4, 0.0),
+        ({"placement": "houlsby", "dropout": 0.2}, "swish", 2, 0.2),
     ],
 )
-def test_what_an_adapter_has_where_nothing_is_said(settings: dict, activation: str, width: int) -> None:
+def test_what_an_adapter_has_where_nothing_is_said(settings: dict, activation: str, width: int, dropout: float) -> None:
     model = Adapter(**settings).apply(tiny("bert"), HEAD)
     assert model.peft_config["default"].activation == activation
+    assert model.peft_config["default"].dropout == dropout
     assert {weight.shape[0] for name, weight in model.named_parameters() if "down.default.weight" in name} == {width}
+
+
+@pytest.mark.parametrize(
+    ("settings", "of_the_model", "expected"),
+    [
+        ({}, None, 0.1),
+        ({}, 0.0, 0.0),
+        ({}, 0.3, 0.3),
+        ({"placement": "houlsby"}, None, 0.0),
+        ({"placement": "houlsby"}, 0.3, 0.3),
+        ({"dropout": 0.2}, 0.0, 0.2),
+    ],
+)
+def test_an_adapter_that_says_no_dropout_has_that_of_the_model(
+    settings: dict, of_the_model: float | None, expected: float
+) -> None:
+    method = Adapter(**settings).settled(TrainSettings(dropout=of_the_model))
+    assert method.dropout == expected
+    assert method.apply(tiny("bert"), HEAD).peft_config["default"].dropout == expected
