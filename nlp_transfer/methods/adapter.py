@@ -12,6 +12,7 @@ from nlp_transfer.adapters import BottleneckConfig
 from nlp_transfer.architectures import frozen_from_below
 from nlp_transfer.errors import RequestError
 from nlp_transfer.methods import Method, refuse_blocks
+from nlp_transfer.training.settings import TrainSettings
 from nlp_transfer.tuners import tuned_blocks, wrapped
 
 

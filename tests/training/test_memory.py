@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,11 +50,9 @@ def loss(outputs: Any, batch: Batch) -> tuple[torch.Tensor, float]:
     return torch.nn.functional.cross_entropy(outputs.logits, batch.targets["label"], reduction="sum"), len(batch)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not STATM.exists(), reason="the system does not say what a process holds")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_memory_does_not_grow_with_the_number_of_shapes(tiny_bert: Path, precision: str) -> None:
-    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+def held_after_each_step(folder: Path, precision: str) -> list[int]:
+    """The bytes that this process holds after each step."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
     settings = TrainSettings(epochs=1, learning_rate=1e-4)
     groups = Full().parameter_groups(model, (), settings)
     loop = Loop(model, groups, EveryShape(), fetch, loss, settings, accelerator(precision))
@@ -61,5 +60,20 @@ def test_memory_does_not_grow_with_the_number_of_shapes(tiny_bert: Path, precisi
     for step in loop:
         held.append(int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
         assert torch.isfinite(step.loss)
+    return held
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STATM.exists(), reason="the system does not say what a process holds")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_memory_does_not_grow_with_the_number_of_shapes(
+    tiny_bert: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if precision == "bf16":
+        # without a word, oneDNN keeps what it made for the last 1,024 shapes, and so does what stands between it and PyTorch
+        monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+        monkeypatch.setenv("LRU_CACHE_CAPACITY", "32")
+    with get_context("spawn").Pool(1) as alone:  # both are read once, by a process that has not multiplied yet
+        held = alone.apply(held_after_each_step, (tiny_bert, precision))
     assert len(held) == EveryShape().steps_per_epoch
     assert held[-1] - held[80] < ALLOWED
