@@ -9,9 +9,10 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -30,7 +31,12 @@ GROUP = 50_000
 JUDGED = 10_000
 """Rows of validation and of test each; all rows of the file are judged by a command of their own."""
 
-LABELS = ("bad", "good")
+ANSWERS: dict[str, tuple[str, pyarrow.DataType, Callable[[int], Any]]] = {
+    "classification": ("label", pyarrow.string(), lambda i: ("bad", "good")[i % 2]),
+    "multi_label": ("labels", pyarrow.list_(pyarrow.string()), lambda i: [("bad", "good")[i % 2], "told"][: i % 3]),
+    "regression": ("score", pyarrow.float64(), lambda i: i % 1000 / 10),
+}
+"""Column of what a row's text is to be given, and what it holds, by task."""
 
 NO_LIMIT = 2**60
 """So many bytes and more stand for none, in the first version of control groups."""
@@ -42,6 +48,7 @@ PARTS = ("train", "evaluate")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--task", choices=list(ANSWERS), default="classification")
     parser.add_argument("--words", type=int, default=12, help="of a text, in the mean")
     parser.add_argument("--max_steps", type=int, default=200)
     parser.add_argument("--precision", default="auto", help="of training")
@@ -72,7 +79,7 @@ def main() -> None:
         tiny_model(folder / "tiny")
         for rows in sorted(arguments.rows):
             data = folder / "rows.parquet"
-            held = write(data, rows, arguments.words)
+            held = write(data, rows, arguments.words, arguments.task)
             sizes = {"file_bytes": data.stat().st_size, "table_bytes": held}
             figures.append({"rows": rows, **sizes, **measured(folder, rows, arguments)})
             for name in (name for name in PARTS if name in figures[-1]):
@@ -80,21 +87,24 @@ def main() -> None:
                 told = f"{rows:,} rows, {name}: {part['peak_rss_bytes'] / 2**20:,.0f} MiB, {part['seconds']:,.0f} s"
                 Console(stderr=True).print(told, highlight=False)
     model = "BERT of one block, hidden size 16, random weights"
-    settings = {name: getattr(arguments, name) for name in ("words", "max_steps", "precision", "judged", "store")}
+    settings = {
+        name: getattr(arguments, name) for name in ("task", "words", "max_steps", "precision", "judged", "store")
+    }
     machine = environment.describe()
     facts = {"model": model, **settings, "memory_limit_bytes": limit}
     write_json(arguments.output, {**facts, "figures": figures, "environment": machine})
     show(figures)
 
 
-def write(path: Path, rows: int, words: int) -> int:
-    """A file of rows with a label and a text that no other row has, made and written group by group.
+def write(path: Path, rows: int, words: int, task: str) -> int:
+    """A file of rows of a task with texts that no other row has, made and written group by group.
 
     Returns:
         The bytes that all rows would take in memory, as tables of pyarrow.
     """
     held = 0
-    schema = pyarrow.schema({"text": pyarrow.string(), "label": pyarrow.string()})
+    answer, kind, answered = ANSWERS[task]
+    schema = pyarrow.schema({"text": pyarrow.string(), answer: kind})
     generator = random.Random(0)
     with pyarrow.parquet.ParquetWriter(path, schema) as file:
         for start in range(0, rows, GROUP):
@@ -102,7 +112,7 @@ def write(path: Path, rows: int, words: int) -> int:
             texts = [
                 " ".join([*generator.choices(WORDS, k=generator.randint(1, 2 * words - 1)), str(i)]) for i in numbers
             ]
-            columns = {"text": texts, "label": [LABELS[i % 2] for i in numbers]}
+            columns = {"text": texts, answer: [answered(i) for i in numbers]}
             table = pyarrow.table(columns, schema=schema)
             file.write_table(table)
             held += table.nbytes
@@ -124,7 +134,7 @@ def memory_limit(group: Path) -> int:
 def measured(folder: Path, rows: int, arguments: argparse.Namespace) -> Figures:
     """A training on the file, and an evaluation of all its rows."""
     run, data, share = folder / f"run-{rows}", str(folder / "rows.parquet"), arguments.judged / rows
-    command = ["train", "--task", "classification", "--model", str(folder / "tiny"), "--data", data]
+    command = ["train", "--task", arguments.task, "--model", str(folder / "tiny"), "--data", data]
     command += ["--output", str(run), "--train.batch_size", "32", "--train.max_steps", str(arguments.max_steps)]
     command += ["--train.precision", arguments.precision]
     command += ["--data.validation_fraction", f"{share}", "--data.test_fraction", f"{share}"]
