@@ -48,6 +48,7 @@ def described(run: Run, inputs: list[str], outputs: list[str]) -> dict[str, Any]
         "between": texts.BETWEEN if joined else "",
         "template": windows.prompt("{question}", tokenizer),
         "stride": windows.overlap(tokenizer, getattr(run.task, "stride", 0)) if reads == "question" else 0,
+        "question": windows.longest_question(tokenizer) if reads == "question" else 0,
         "null": tokenizer.cls_token_id,
     }
 

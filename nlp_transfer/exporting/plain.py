@@ -97,7 +97,7 @@ def transformers(run: Run, output: Path) -> list[str]:
             model=ModelSettings(str(backbone)),
             method=Head(),
             head=HeadSettings("own"),
-            train=replace(recipe.train, learning_rate=None),
+            train=replace(recipe.train, learning_rate=None, frozen="auto"),
         )
         trained = fine_tune(own, output=Path(temporary) / "run", silent=True, trust_remote_code=run.pin)
         with written(output) as folder:

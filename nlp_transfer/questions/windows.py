@@ -45,8 +45,7 @@ def encoded(
             "the tokenizer of this backbone does not say where its tokens stand in a text: take another."
         )
     length, after = tokenizer.model_max_length, after_context(tokenizer)
-    longest, _ = _room(tokenizer)
-    questions, cut = _cut([question.lstrip() for question in questions], tokenizer, longest)
+    questions, cut = _cut([question.lstrip() for question in questions], tokenizer, longest_question(tokenizer))
     types = "token_type_ids" in tokenizer.model_input_names
     batch = tokenizer(
         [prompt(question, tokenizer) for question in questions],
@@ -120,6 +119,11 @@ def after_context(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def _null(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
     return ids.index(tokenizer.cls_token_id) if separates(tokenizer) else len(ids) - 1
+
+
+def longest_question(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens of a question that are read."""
+    return _room(tokenizer)[0]
 
 
 def overlap(tokenizer: PreTrainedTokenizerBase, stride: int) -> int:
