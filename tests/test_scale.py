@@ -240,7 +240,7 @@ def test_a_signal_to_any_process_stops_all_at_one_step(sharded: bool, tiny_bert:
 @pytest.mark.parametrize("sharded", [False, True])
 def test_another_number_of_processes_goes_on_with_a_warning(sharded: bool, tiny_bert: Path, tmp_path: Path) -> None:
     """Parts that two processes wrote are read by three: rows and steps are the same, and without dropout the weights."""
-    train = {"epochs": 2, "dropout": 0, "checkpoint_every": 2, "sharded": sharded}
+    train = {"epochs": 2, "dropout": 0, "precision": "fp32", "checkpoint_every": 2, "sharded": sharded}
     undisturbed, folder, printed = tmp_path / "undisturbed", tmp_path / "run", tmp_path / "printed.txt"
     processes = start_together([words("sentiment", tiny_bert, folder, **train)], printed, 2)
     assert wait_for(lambda: steps_logged(folder) >= 3, processes[0])
