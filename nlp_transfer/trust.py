@@ -181,7 +181,10 @@ def _shape(folder: Path, file: Path) -> str | None:
             return "is a link that leads out of the folder: put the file itself there, if you trust it"
         if not target.exists():
             return "is a link to nothing"
-    mode = file.stat().st_mode
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        return None  # gone since it was listed: a lock that another process has let go of
     return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "is no file but a pipe or device"
 
 

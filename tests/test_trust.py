@@ -8,7 +8,7 @@ import pickle
 import shutil
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from nlp_transfer.comparison.protocol import read as read_protocol
 from nlp_transfer.comparison.results import Results
 from nlp_transfer.errors import RequestError
 from nlp_transfer.runs import Run
-from nlp_transfer.trust import refuse_untrusted, stored_weights
+from nlp_transfer.trust import refuse_links, refuse_untrusted, stored_weights
 from tests import families
 
 ROWS = [{"text": f"{('good', 'bad')[i % 2]} number {i}", "label": ("pos", "neg")[i % 2]} for i in range(40)]
@@ -504,3 +504,21 @@ def test_no_recipe_can_ask_for_code(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_loading_a_model_opens_no_socket(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("a socket is opened"))
     Backbone.find(ModelSettings(str(tiny_bert))).model(AutoModel, {})
+
+
+def test_a_file_that_goes_while_the_folder_is_looked_at_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of several processes lets go of a run's lock while the others load the finished run."""
+    (tmp_path / ".lock").touch()
+    (tmp_path / "report.json").touch()
+    walk = os.walk
+
+    def walk_and_lose(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for found in walk(folder):
+            (tmp_path / ".lock").unlink()
+            yield found
+
+    monkeypatch.setattr(os, "walk", walk_and_lose)
+    refuse_links(tmp_path)
+    assert not (tmp_path / ".lock").exists()
