@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +31,41 @@ def sections(values: Values) -> Values:
     return written
 
 
-def merge(under: Values, over: Values, said: list[str] | None) -> None:
-    """Lay values over others; a section of another task or method loses the settings of the one it replaces."""
+def merge(
+    under: Values,
+    over: Values,
+    said: list[str] | None,
+    due_to: Callable[[str, Any], Mapping[tuple[str, str], Container[Any]]] = lambda *_: {},
+) -> None:
+    """Lay values over others; a section of another task or method loses the settings of the one it replaces.
+
+    Args:
+        under: changed.
+        over: values that win.
+        said: receives a sentence for what is lost.
+        due_to: of a section and the name it has there, the values by which settings of other sections, a pair of section
+            and setting each, are taken for this name's own; they are lost with it.
+    """
+    for section in ("task", "method"):
+        beneath, value = under.get(section), over.get(section)
+        if not isinstance(beneath, dict) or not isinstance(value, dict):
+            continue
+        was = beneath.get("name")
+        if value.get("name", was) == was:
+            continue
+        lost = sorted(beneath.keys() - {"name"})
+        beneath.clear()
+        for (other, name), own in due_to(section, was).items():
+            settings = under.get(other)
+            if isinstance(settings, dict) and settings.get(name) in own:
+                lost.append(f"{other}.{name} {settings.pop(name)}")
+        if lost and said is not None:
+            said.append(f"{section} {value['name']} replaces {was}, whose {', '.join(lost)} no longer apply.")
     for section, value in over.items():
         beneath = under.get(section)
         if not isinstance(value, dict) or not isinstance(beneath, dict):
             under[section] = value
             continue
-        if section in ("task", "method") and value.get("name", beneath.get("name")) != beneath.get("name"):
-            lost = sorted(beneath.keys() - {"name"})
-            if lost and said is not None:
-                said.append(
-                    f"{section} {value['name']} replaces {beneath.get('name')}, whose {', '.join(lost)} no longer apply."
-                )
-            beneath.clear()
         for name, setting in value.items():
             both = isinstance(setting, dict) and isinstance(beneath.get(name), dict)
             beneath[name] = {**beneath[name], **setting} if both else setting
@@ -87,6 +108,21 @@ def words(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [str(word) if isinstance(word, int | float) and not isinstance(word, bool) else word for word in value]
     return value
+
+
+def refuse_names_that_are_no_words(values: Values) -> None:
+    """Refuse what YAML 1.1 makes of `no: 2` in a section of free names.
+
+    Raises:
+        RequestError: for a name that is a number, or true or false.
+    """
+    free = {"columns": values.get("columns"), "task.class_weights": values.get("task", {}).get("class_weights")}
+    for section, named in free.items():
+        for name in named if isinstance(named, dict) else ():
+            if not isinstance(name, str):
+                raise RequestError(
+                    f'{section}: {name!r} is no word, as YAML reads it: put quotes around the name ("no", "1").'
+                )
 
 
 def read_yaml(file: Path) -> Values:
@@ -168,3 +204,8 @@ def apart(arguments: Sequence[str], kinds: dict[str, type]) -> tuple[Values, lis
         else:
             own[flag] = value
     return own, rest
+
+
+def plain(values: Values) -> Values:
+    """Values without tuples, which YAML would write with a tag."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -21,7 +21,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import described
 from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError, did_you_mean, listing
-from nlp_transfer.flags import Values, flags, merge, read_yaml, sections, words
+from nlp_transfer.flags import Values, flags, merge, plain, read_yaml, refuse_names_that_are_no_words, sections, words
 from nlp_transfer.heads import HeadSettings, settled
 from nlp_transfer.methods import Method
 from nlp_transfer.tasks import Task
@@ -108,8 +108,8 @@ class Recipe:
         if (config := flagged.pop("config", None)) is not None:
             if not isinstance(config, str):
                 raise RequestError("--config expects the name of a YAML file.")
-            merge(values, sections(read_yaml(Path(config))), said)
-        merge(values, sections(flagged), said)
+            merge(values, sections(read_yaml(Path(config))), said, _due_to)
+        merge(values, sections(flagged), said, _due_to)
         return _checked(values)
 
     def resolved(self, backbone: Backbone, device: torch.device) -> Recipe:
@@ -145,12 +145,12 @@ class Recipe:
             data[name] = None if data[name] is None else described(data[name])
         return {
             "model": {**dataclasses.asdict(self.model), "name": homely(self.model.name)},
-            "task": {"name": self.task.name, **_plain(self.task.settings())},
-            "method": {"name": self.method.name, **_plain(dataclasses.asdict(self.method))},
+            "task": {"name": self.task.name, **plain(self.task.settings())},
+            "method": {"name": self.method.name, **plain(dataclasses.asdict(self.method))},
             "data": data,
             "columns": dict(self.columns),
             "head": dataclasses.asdict(self.head),
-            "train": _plain(dataclasses.asdict(self.train)),
+            "train": plain(dataclasses.asdict(self.train)),
             "seed": self.seed,
         }
 
@@ -197,6 +197,18 @@ def help_text(arguments: Sequence[str], defaults: Mapping[str, Any] | None = Non
     return built.format_help()
 
 
+def _due_to(section: str, name: Any) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """What the recipe of a run holds of its method outside the method's section, once it is resolved."""
+    if section != "method" or name not in methods.names():
+        return {}
+    found = methods.find(name)
+    return {
+        ("train", "learning_rate"): (found.default_learning_rate,),
+        ("train", "frozen"): ("fp32", "bf16"),
+        ("head", "pooling"): (found.encoder_pooling, found.decoder_pooling),
+    }
+
+
 def _classes(task: type[Task], method: type[Method]) -> dict[str, type]:
     """The dataclass behind each section of a recipe."""
     members_of: dict[str, type] = {"model": ModelSettings, "task": task, "method": method, "data": DataSettings}
@@ -229,7 +241,7 @@ def _checked(values: Values) -> Recipe:
                 values[section][name] = words(value)
             if name in settings and value is None and not {"None", "Any"} & set(settings[name].type.split(" | ")):
                 raise _refused(section, settings[name], None)
-    _refuse_names_that_are_no_words(values)
+    refuse_names_that_are_no_words(values)
     if values.get("columns", {}) is None:
         raise RequestError(f"columns is null: expected {COLUMNS}.")
     try:
@@ -243,17 +255,6 @@ def _checked(values: Values) -> Recipe:
             del chosen["name"]
         parts[section] = cls(**chosen)
     return Recipe(**parts, columns=parsed["columns"], seed=parsed["seed"])
-
-
-def _refuse_names_that_are_no_words(values: Values) -> None:
-    """Refuse what YAML 1.1 makes of `no: 2` in a section of free names."""
-    free = {"columns": values.get("columns"), "task.class_weights": values.get("task", {}).get("class_weights")}
-    for section, named in free.items():
-        for name in named if isinstance(named, dict) else ():
-            if not isinstance(name, str):
-                raise RequestError(
-                    f'{section}: {name!r} is no word, as YAML reads it: put quotes around the name ("no", "1").'
-                )
 
 
 def _readable(error: ArgumentError, values: Values, classes: Mapping[str, type]) -> RequestError:
@@ -293,8 +294,3 @@ def _in_memory(data: Any) -> tuple[Any, Values]:
         source = settings.pop("source")
         return (None, data) if isinstance(source, str | Path) else (source, settings)
     return data, {}
-
-
-def _plain(values: Values) -> Values:
-    """Values without tuples, which YAML would write with a tag."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -17,6 +17,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.errors import RequestError
 from nlp_transfer.heads import HeadSettings
 from nlp_transfer.methods.full import Full
+from nlp_transfer.methods.head import Head
 from nlp_transfer.models.pooled import PooledConfig
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.tasks.classification import Classification
@@ -172,6 +173,31 @@ def test_another_task_drops_the_settings_of_the_file_s_and_says_so(tmp_path):
     assert recipe == Recipe(Classification(labels=("b", "a")), DataSettings("a.csv"), train=TrainSettings(epochs=2))
     [sentence] = said
     assert all(word in sentence for word in ("classification", "sentiment", "grades"))
+
+
+def resolved_by_lora(tmp_path, **train):
+    """The recipe of a run with lora, as its folder holds it."""
+    recipe = Recipe.make(task="sentiment", method="lora", data="a.csv", train={"frozen": "bf16", **train})
+    settled = {"learning_rate": recipe.train.learning_rate or recipe.method.default_learning_rate}
+    recipe = replace(recipe, train=replace(recipe.train, **settled), head=HeadSettings("own"))
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    return tmp_path / "recipe.yaml"
+
+
+def test_another_method_drops_what_the_file_s_had_settled_elsewhere_and_says_so(tmp_path):
+    said = []
+    recipe = from_flags(f"--config {resolved_by_lora(tmp_path, epochs=2)} --method head", said=said)
+    assert recipe == Recipe(Sentiment(), DataSettings("a.csv"), method=Head(), train=TrainSettings(epochs=2))
+    [sentence] = said
+    assert all(
+        word in sentence for word in ("rank", "train.learning_rate 0.001", "train.frozen bf16", "head.pooling own")
+    )
+
+
+def test_another_method_keeps_a_rate_that_is_not_the_replaced_one_s_own(tmp_path):
+    file = resolved_by_lora(tmp_path, learning_rate=5e-4)
+    assert from_flags(f"--config {file} --method full").train.learning_rate == 5e-4
+    assert from_flags(f"--train.learning_rate 0.001 --config {file} --method full").train.learning_rate == 1e-3
 
 
 def test_the_same_task_keeps_the_settings_of_the_file(tmp_path):
