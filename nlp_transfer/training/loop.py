@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from nlp_transfer.training import sharding
+from nlp_transfer.training import heap, sharding
 from nlp_transfer.training.batch import Batch
 from nlp_transfer.training.dropout import cheap_dropout
 from nlp_transfer.training.optimizer import adamw
@@ -136,6 +136,8 @@ class Loop:
         loss, norm = self._update(batches)
         position.step += 1
         position.step_in_epoch += 1
+        if self.accelerator.device.type == "cpu" and position.step % heap.EVERY == 0:
+            heap.give_back()
         position.rows += sum(len(batch) for batch in batches)
         return Step(
             number=position.step,

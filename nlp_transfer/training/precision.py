@@ -11,6 +11,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
 from nlp_transfer.errors import RequestError
+from nlp_transfer.training import heap
 
 
 def native_bf16(device: torch.device) -> bool:
@@ -66,6 +67,7 @@ def answering(precision: str, device: torch.device) -> AbstractContextManager[An
     if precision not in ("fp32", "bf16", "auto"):
         raise RequestError(f"precision is {precision}: expected fp32, bf16 or auto.")
     found = resolve(precision, device)
+    heap.keep_little_code()
     return nullcontext() if found == "fp32" else torch.autocast(device.type, torch.bfloat16)
 
 
@@ -77,6 +79,7 @@ def accelerator(precision: str, in_stages: bool = False, **arguments: Any) -> Ac
         in_stages: whether it changes during training which weights have gradients.
         arguments: for the Accelerator itself.
     """
+    heap.keep_little_code()
     mixed = "no" if precision == "fp32" else precision
     state = AcceleratorState._shared_state
     sharded = "fsdp_plugin" in arguments or state.get("distributed_type") == DistributedType.FSDP

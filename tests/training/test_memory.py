@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from nlp_transfer.methods.full import Full
+from nlp_transfer.training import heap
 from nlp_transfer.training.batch import Batch
 from nlp_transfer.training.loop import Loop
 from nlp_transfer.training.precision import accelerator
@@ -76,16 +77,14 @@ TOLD = pytest.mark.skipif(not STATM.exists(), reason="the system does not say wh
 
 @pytest.mark.slow
 @TOLD
-def test_memory_does_not_grow_with_the_number_of_shapes(tiny_bert: Path) -> None:
-    assert growth(tiny_bert, "fp32") < ALLOWED
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_memory_does_not_grow_with_the_number_of_shapes(tiny_bert: Path, precision: str) -> None:
+    assert growth(tiny_bert, precision) < ALLOWED
 
 
-@pytest.mark.slow
-@TOLD
-def test_in_bf16_memory_does_not_grow_where_onednn_is_told_to_keep_code_for_few_shapes(
-    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Untold, it keeps code for the last 1,024 shapes, and so does what stands between it and PyTorch."""
-    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # read once, when a process first multiplies
-        monkeypatch.setenv(name, "32")
-    assert growth(tiny_bert, "bf16") < ALLOWED
+def test_bounds_that_the_environment_has_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = heap.CACHES
+    monkeypatch.setenv(own, "7")
+    monkeypatch.delenv(other, raising=False)
+    accelerator("fp32")
+    assert (os.environ[own], os.environ[other]) == ("7", str(heap.KEPT))
