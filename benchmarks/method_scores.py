@@ -79,6 +79,7 @@ CASES = {
     "trec": Case("trec", 3),
     "trec-6-epochs": Case("trec", 6),
     "sst2-5000": Case("sst2", 3, limit=5000, validation=1000),
+    "sst2-6-epochs": Case("sst2", 6, limit=5000, validation=1000),
     "sst2-all-validation": Case("sst2", 3, limit=5000),
     "yelp": Case("yelp_sentences", 8, seeds=5),
     "trec-gpt": Case("trec", 3, model=GPT, rate_factor=2.0),
