@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -88,3 +89,16 @@ def test_bounds_that_the_environment_has_stay(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv(other, raising=False)
     accelerator("fp32")
     assert (os.environ[own], os.environ[other]) == ("7", str(heap.KEPT))
+
+
+@TOLD
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc hands back what lies free between what is used"
+)
+def test_what_lies_free_between_what_is_used_is_handed_back() -> None:
+    pieces = [bytes(100_000) for _ in range(2_000)]
+    del pieces[::2]
+    before = int(STATM.read_text().split()[1])
+    heap.give_back()
+    assert int(STATM.read_text().split()[1]) < before - 50_000_000 / os.sysconf("SC_PAGE_SIZE")
+    assert len(pieces) == 1_000
