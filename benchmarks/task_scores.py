@@ -120,11 +120,13 @@ def three_splits(data: Path, rows: int | None) -> Iterator[Path]:
 
 def finished() -> dict[str, Figures]:
     """Every run that the file of results holds, by what defines it."""
-    if not FILE.exists():
-        return {}
-    runs = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
     parts = ("case", "contender", "seed", "settings")
-    return {json.dumps([run[part] for part in parts], sort_keys=True): run["figures"] for run in runs}
+    return {json.dumps([run[part] for part in parts], sort_keys=True): run["figures"] for run in finished_lines(FILE)}
+
+
+def finished_lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of a file of results; none where there is no file."""
+    return list(map(json.loads, file.read_text(encoding="utf-8").splitlines())) if file.exists() else []
 
 
 def append(case: str, contender: str, seed: int, settings: dict[str, Any], figures: Figures) -> Figures:

@@ -32,7 +32,7 @@ def words(drawing: str) -> list[str]:
 
 def test_the_page_and_its_plots_are_those_of_the_files(writer: Any) -> None:
     page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    assert {name for _, name, _, _ in writer.MARK.findall(page)} == {*writer.CASES, "claims"}
+    assert {name for _, name, _, _ in writer.MARK.findall(page)} == {*writer.CASES, "claims", "tasks"}
     for file, text in writer.files(page, writer.results(writer.FOLDER)).items():
         there = (DOCS / file).read_text(encoding="utf-8")
         same = there == text if file.endswith(".md") else words(there) == words(text)
@@ -88,3 +88,34 @@ def test_a_page_is_made_of_what_was_kept(writer: Any, kept: dict[str, Any]) -> N
     assert "1 of 2 are within 0.4 points" in text
     assert "lora" in words(found["benchmarks/trec.svg"])
     assert writer.files(text, kept)["benchmarks.md"] == text
+
+
+@pytest.mark.usefixtures("writer")  # the folder of benchmarks stands on the path
+def test_the_table_of_tasks_has_means_with_their_seeds_and_leaves_trials_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [
+        ("rte", "ours", 0, {}, 0.5),
+        ("rte", "ours", 1, {}, 0.6),
+        ("rte", "ours", 2, {"max_steps": 3}, 0.1),
+        ("rte", "trainer", 0, {}, 0.56),
+        ("rte-lora", "ours", 0, {}, 0.58),
+        ("mrpc-lora", "ours", 0, {}, 0.77),
+    ]
+    names = ("case", "contender", "seed", "settings", "figures")
+    file = tmp_path / "scores.jsonl"
+    lines = [dict(zip(names, (*run[:4], {"scores": {"accuracy": run[4]}}), strict=True)) for run in runs]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    table = importlib.import_module("task_table")
+    monkeypatch.setattr(table, "FILE", file)
+    [row] = [line for line in table.tasks_table().splitlines() if "RTE" in line or "MRPC" in line]
+    assert [cell.strip() for cell in row.strip("|").split("|")][1:] == [
+        "accuracy",
+        "0.550 (0.500 to 0.600, 2 seeds)",
+        "0.560",
+        "0.580",
+        "",
+        "",
+    ]
+    file.unlink()
+    assert table.tasks_table() == "Not measured yet.\n"
