@@ -93,14 +93,12 @@ def main() -> None:
         seeds = range(arguments.seeds or case.seeds)
         rows: dict[str, tuple[float, list[Figures]]] = {}
         for method_name in chosen(arguments.methods, MEASURED):
-            method = MEASURED[method_name]
             if arguments.rates:
                 for rate in arguments.rates:
                     runs = [once(case_name, method_name, rate, seed, arguments.data_root) for seed in seeds]
                     show_validation(case_name, method_name, rate, runs)
                 continue
-            middle = methods.find(method["name"]).default_learning_rate * case.rate_factor
-            rates = [float(f"{middle * factor:.2g}") for factor in FACTORS]
+            rates = trial_rates(case_name, method_name)
             trials = [once(case_name, method_name, rate, 0, arguments.data_root) for rate in rates]
             # chosen on validation alone; a trial's test score is looked at only if it wins there
             rate = max(zip(trials, rates, strict=True), key=lambda trial: trial[0]["validation"])[1]
@@ -128,6 +126,12 @@ def chosen(given: str | None, known: Mapping[str, object]) -> list[str]:
     if unknown := [name for name in names if name not in known]:
         stop(f"there is no {unknown[0]}: expected some of {', '.join(known)}.")
     return names
+
+
+def trial_rates(case_name: str, method_name: str) -> list[float]:
+    """The learning rates that are tried for a method, around its default."""
+    default = methods.find(MEASURED[method_name]["name"]).default_learning_rate
+    return [float(f"{default * CASES[case_name].rate_factor * factor:.2g}") for factor in FACTORS]
 
 
 def settings_of(method: Mapping[str, Any]) -> dict[str, Any]:

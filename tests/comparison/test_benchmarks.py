@@ -119,3 +119,41 @@ def test_the_table_of_tasks_has_means_with_their_seeds_and_leaves_trials_out(
     ]
     file.unlink()
     assert table.tasks_table() == "Not measured yet.\n"
+
+
+@pytest.fixture
+def method_table(writer: Any) -> Any:  # which has put the folder of benchmarks on the path
+    """The benchmark's writer of the tables of methods."""
+    return importlib.import_module("method_table")
+
+
+def test_the_tables_of_methods_are_those_of_the_file(method_table: Any) -> None:
+    text = (DOCS / "methods.md").read_text(encoding="utf-8")
+    assert [case for _, case, _, _ in method_table.MARK.findall(text)] == ["trec", "sst2-5000", "trec-gpt"]
+    runs = method_table.finished(method_table.FILE)
+    assert method_table.filled(text, runs) == text, "run python benchmarks/method_table.py"
+
+
+def test_a_table_of_methods_takes_the_rate_that_validation_likes_best(method_table: Any) -> None:
+    costs = {"total": 2000, "stored_bytes": 1500, "cpu_seconds": 7.0}
+    text = "<!-- table: trec -->\nold\n<!-- end -->\n"
+    runs = {}
+    for method, trainable in (("full", 2000), ("lora", 30), ("adapter-pfeiffer-relu", 10)):
+        low, middle, high = method_table.trial_rates("trec", method)
+        for rate, seed, validation, test in (
+            (low, 0, 0.5, 0.99),
+            (middle, 0, 0.7, 0.60),
+            (high, 0, 0.6, 0.99),
+            (middle, 1, 0.1, 0.62),
+            (middle, 2, 0.1, 0.64),
+        ):
+            figures = {"validation": validation, "test": test, "trainable": trainable, **costs}
+            runs["trec", method, rate, seed] = figures
+    rate = f"{method_table.trial_rates('trec', 'lora')[1]:.0e}".replace("e-0", "e-")
+    found = method_table.filled(text, runs)
+    assert f"| `lora` | {rate} | 62.0 ± 2.0 | 30 (1.5 %) | 7 | 1,500 |\n" in found
+    assert "| 62.0 ± 2.0 | 2,000 | 7 | 1,500 |" in found
+    assert "relu" not in found
+    del runs["trec", "lora", method_table.trial_rates("trec", "lora")[1], 2]
+    assert "lora" not in method_table.filled(text, runs)
+    assert "Not measured yet." in method_table.filled(text, {})
