@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from scores import GPT, model_path, seeds_of
 
-from nlp_transfer import environment, tasks
+from nlp_transfer import environment, methods, tasks
 
 FILE = RESULTS / "task-scores.jsonl"
 SCRIPTS = {"ours": "task_ours.py", "trainer": "task_peer.py"}
@@ -33,8 +33,7 @@ class Case:
     task: str
     epochs: float
     batch_size: int = 32
-    learning_rate: float | None = 1e-4
-    """None: the method's default."""
+    learning_rate: float = 1e-4
     model: str = "minilm"
     method: str = "full"
     max_length: int = 128
@@ -51,12 +50,17 @@ REFERENCE = {"stsb": ("pearson_correlation", 0.805), "mrpc": ("accuracy", 0.793)
 """One seed of transformers.Trainer in bf16, made elsewhere."""
 
 PEFT = {
-    f"{name}-{method}": Case(**{**asdict(case), "method": method, "learning_rate": None})
+    f"{name}-{method}": Case(
+        **{**asdict(case), "method": method, "learning_rate": methods.find(method).default_learning_rate}
+    )
     for name, case in MAIN.items()
     for method in ("lora", "adapter")
 }
+FAST = {f"{name}-adapter-fast": Case(**{**asdict(PEFT[f"{name}-adapter"]), "learning_rate": 3e-3}) for name in MAIN}
+"""Adapters at the rate that short trainings like better."""
+
 SMALL = {f"{name}-gpt": Case(**{**asdict(case), "model": GPT, "learning_rate": 5e-4}) for name, case in MAIN.items()}
-CASES = {**MAIN, **PEFT, **SMALL}
+CASES = {**MAIN, **PEFT, **FAST, **SMALL}
 
 
 def main() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from statistics import mean
 from typing import Any
 
 from common import Figures
-from task_scores import FILE, MAIN, finished_lines
+from task_scores import CASES, FILE, MAIN, finished_lines
 
 from nlp_transfer.comparison.wording import table
 
@@ -21,14 +22,14 @@ TITLES = {
 SHOWN = {"stsb": "pearson_correlation", "emotions": "micro_f1_at_half"}
 """The score that is shown, where it is not accuracy: one that both contenders have."""
 
-OTHERS = {"lora": "-lora", "adapter": "-adapter", "gpt-mini": "-gpt"}
+OTHERS = {"`lora`": "-lora", "`adapter`": "-adapter", "`adapter` at 3e-3": "-adapter-fast", "`gpt-mini`": "-gpt"}
 
 
 def tasks_table() -> str:
     """A line for each data set: this project and the Trainer over seeds, and the small tuners and the decoder once."""
     runs: dict[tuple[str, str], dict[int, Figures]] = {}
     for line in finished_lines(FILE):
-        if not {"rows", "max_steps"} & line["settings"].keys():
+        if line["case"] in CASES and line["settings"] == {**asdict(CASES[line["case"]]), "precision": "auto"}:
             runs.setdefault((line["case"], line["contender"]), {})[line["seed"]] = line["figures"]
     lines = []
     for name in MAIN:
@@ -40,7 +41,7 @@ def tasks_table() -> str:
         lines.append([TITLES[name], score.replace("_", " "), *(told(each, score) for each in (ours, peer, *others))])
     if not lines:
         return "Not measured yet.\n"
-    return table(["", "score", "`full`", "the Trainer", *(f"`{name}`" for name in OTHERS)], lines) + "\n"
+    return table(["", "score", "`full`", "the Trainer", *OTHERS], lines) + "\n"
 
 
 def told(seeds: Mapping[int, dict[str, Any]], score: str) -> str:

@@ -521,7 +521,7 @@ def test_resolving_settles_every_automatic_value():
     resolved = recipe.resolved(Reads512(), torch.device("cpu"))
     assert resolved.train.learning_rate == Full.default_learning_rate
     houlsby = replace(recipe, method=methods.find("adapter")(placement="houlsby"))
-    assert houlsby.resolved(Reads512(), torch.device("cpu")).train.learning_rate == 3e-3
+    assert houlsby.resolved(Reads512(), torch.device("cpu")).train.learning_rate == 1e-3
     assert resolved.train.precision in ("fp32", "bf16")
     assert resolved.data.max_length == 256
     assert resolved.head.pooling == "own"

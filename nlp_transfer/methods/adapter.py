@@ -20,7 +20,7 @@ from nlp_transfer.tuners import tuned_blocks, wrapped
 class Adapter(Method):
     """A down projection, an activation and an up projection in every block learn (Houlsby 2019, Pfeiffer 2021, He 2022)."""
 
-    default_learning_rate: ClassVar[float] = 3e-3
+    default_learning_rate: ClassVar[float] = 1e-3
 
     placement: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
     """`houlsby`: after attention and after the feed-forward; `pfeiffer`: after the feed-forward; `parallel`: beside it."""
