@@ -1,4 +1,4 @@
-"""Writes the tables and plots of docs/benchmarks.md from what `methods.py` and `task_scores.py` beside it wrote."""
+"""Writes the tables and plots of docs/benchmarks.md from what `methods.py`, `task_scores.py` and `qa.py` beside it wrote."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from common import stop
 from methods import CASES, FOLDER
+from qa_table import answers_table
 from task_table import tasks_table
 
 from nlp_transfer.comparison import curves, plots
@@ -61,7 +62,8 @@ def files(page: str, kept: Mapping[str, dict[str, Any]]) -> dict[str, str]:
             else plots.scores(analysis, analysis.sizes[0], Scale.of(analysis))
         )
         found[f"benchmarks/{name}.svg"] = standalone(plot.wide) + "\n"
-    said = {name: section(name, each) for name, each in kept.items()} | {"claims": claims(kept), "tasks": tasks_table()}
+    said = {name: section(name, each) for name, each in kept.items()}
+    said |= {"claims": claims(kept), "tasks": tasks_table(), "answers": answers_table()}
     text = MARK.sub(lambda mark: mark[1] + said.get(mark[2], "Not measured yet.\n") + mark[4], page)
     return {"benchmarks.md": text, **found}
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, Figures, data_folder, stop, wide_console
+from common import Figures, data_folder, stop, wide_console
 from datasets import Dataset
-from qa_cases import CASES, Case
+from qa_cases import CASES, FILE, Case, finished
 from qa_peer import trainer
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +25,6 @@ from scores import model_path
 from nlp_transfer import environment, fine_tune
 from nlp_transfer.tasks.qa import QA
 
-FILE = RESULTS / "qa.jsonl"
 MINE = ("exact_match", "f1", "answerable_exact_match", "answerable_f1", "unanswerable_accuracy")
 
 
@@ -51,11 +50,8 @@ def once(name: str, seed: int, arguments: argparse.Namespace) -> Figures:
     """The figures of one run: from the file of results, or made now and added to it."""
     case = CASES[name]
     trial = bool(arguments.max_steps or arguments.limit)
-    key = {"case": name, "seed": seed, "definition": asdict(case)}
-    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() and not trial else []
-    for run in map(json.loads, lines):
-        if all(run[part] == value for part, value in key.items()):
-            return run["figures"]
+    if not trial and (known := finished().get((name, seed))):
+        return known
     with TemporaryDirectory() as temporary:
         named = {case.data, case.judged_on} - {None}
         folders = {
@@ -68,6 +64,7 @@ def once(name: str, seed: int, arguments: argparse.Namespace) -> Figures:
         figures["cpu_seconds"] = round(time.process_time() - started, 1)
     if not trial:
         FILE.parent.mkdir(exist_ok=True)
+        key = {"case": name, "seed": seed, "definition": asdict(case)}
         with FILE.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**key, "figures": figures, "environment": environment.describe()}) + "\n")
     told = f"{name} seed {seed}: test exact match {figures['test']['exact_match']:.4f}, F1 {figures['test']['f1']:.4f}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from common import RESULTS, Figures
 from scores import GPT
+
+FILE = RESULTS / "qa.jsonl"
 
 
 @dataclass(frozen=True)
@@ -35,3 +39,13 @@ CASES = {
     "wiki-adapter": Case("squad_wiki", method={"name": "adapter"}, learning_rate=1e-3),
     "wiki-gpt": Case("squad_wiki", model=GPT, learning_rate=5e-4),
 }
+
+
+def finished() -> dict[tuple[str, int], Figures]:
+    """The figures of every run whose case still means what it did, by case and seed."""
+    lines = map(json.loads, FILE.read_text(encoding="utf-8").splitlines()) if FILE.exists() else []
+    return {
+        (run["case"], run["seed"]): run["figures"]
+        for run in lines
+        if run["case"] in CASES and run["definition"] == asdict(CASES[run["case"]])
+    }

@@ -33,7 +33,7 @@ def words(drawing: str) -> list[str]:
 
 def test_the_page_and_its_plots_are_those_of_the_files(writer: Any) -> None:
     page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    assert {name for _, name, _, _ in writer.MARK.findall(page)} == {*writer.CASES, "claims", "tasks"}
+    assert {name for _, name, _, _ in writer.MARK.findall(page)} == {*writer.CASES, "claims", "tasks", "answers"}
     for file, text in writer.files(page, writer.results(writer.FOLDER)).items():
         there = (DOCS / file).read_text(encoding="utf-8")
         same = there == text if file.endswith(".md") else words(there) == words(text)
@@ -128,6 +128,27 @@ def test_the_table_of_tasks_has_means_with_their_seeds_and_leaves_trials_out(
     ]
     file.unlink()
     assert table.tasks_table() == "Not measured yet.\n"
+
+
+@pytest.mark.usefixtures("writer")
+def test_the_table_of_answers_has_means_over_seeds_and_no_run_of_another_definition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = importlib.import_module("qa_cases")
+    written = importlib.import_module("qa_table")
+    monkeypatch.setattr(cases, "FILE", tmp_path / "qa.jsonl")
+    assert written.TITLES.keys() == cases.CASES.keys()
+    assert written.answers_table() == "Not measured yet.\n"
+    runs = [("wiki", 1, {}, 0.62, 0.5), ("wiki", 0, {}, 0.60, 0.4), ("wiki-lora", 0, {"epochs": 1}, 0.3, None)]
+    with cases.FILE.open("w", encoding="utf-8") as file:
+        for case, seed, other, f1, amazon in runs:
+            figures = {"test": {"exact_match": f1 - 0.1, "f1": f1}, "cpu_seconds": 1000.0 + seed}
+            figures |= {"transfer": {"f1": amazon}} if amazon else {}
+            line = {"case": case, "seed": seed, "definition": asdict(cases.CASES[case]) | other, "figures": figures}
+            file.write(json.dumps(line) + "\n")
+    [*_, row] = written.answers_table().splitlines()
+    assert row == "| new Wikipedia, `full` | 51.0 | 61.0 | 60.0, 62.0 |  |  | 45.0 | 1,000 |"
+    assert "lora" not in written.answers_table()
 
 
 @pytest.fixture
