@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+from collections.abc import Container, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -341,6 +342,35 @@ def test_questions_about_one_context_stay_together() -> None:
     assert not seen["validation"] & seen["test"]
     assert sum(map(len, splits.values())) == 60
     assert len(splits["test"]) == len(splits["validation"]) == 6
+
+
+def about(sizes: Sequence[int], silent: Container[int] = ()) -> list[dict[str, str]]:
+    """So many questions about each of some contexts; those about some of them have no answer."""
+    return [
+        {"question": f"What is number {q}?", "context": f"Text {c} holds ten.", "answer": "" if c in silent else "ten"}
+        for c, size in enumerate(sizes)
+        for q in range(size)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_cut_takes_no_context_that_is_far_too_large(seed: int) -> None:
+    splits = load(DataSettings(about([196, 1, 1, 1, 1])), {}, QA(), seed=seed).splits
+    assert {name: len(split) for name, split in splits.items()} == {"train": 197, "validation": 1, "test": 2}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_cut_keeps_the_share_of_questions_without_an_answer(seed: int) -> None:
+    data = load(DataSettings(about([5] * 40, silent=range(4))), {}, QA(), seed=seed)
+    silent = {name: sum(not row["text"] for row in split.rows["answers"]) for name, split in data.splits.items()}
+    assert silent == {"train": 10, "validation": 5, "test": 5}
+    assert {len(data.splits[name]) for name in ("validation", "test")} == {20}
+
+
+@pytest.mark.parametrize("sizes", [[180], [90, 90]])
+def test_contexts_too_few_to_cut_are_named_as_the_reason(sizes: list[int]) -> None:
+    with pytest.raises(RequestError, match="rows in 1 block to be kept whole"):
+        load(DataSettings(about(sizes)), {}, QA(), seed=0)
 
 
 def test_a_training_without_answers_is_refused() -> None:
