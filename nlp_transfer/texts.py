@@ -123,7 +123,7 @@ def shortened(
 def _ends(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
     """The characters of whole texts at which their tokens end."""
     options = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
-    for group in _groups(texts):
+    for group in groups(texts):
         found = tokenizer(group, add_special_tokens=False, truncation=False, return_offsets_mapping=True, **options)
         yield from ([end for _, end in offsets] for offsets in found["offset_mapping"])
 
@@ -227,11 +227,11 @@ def of_features(cells: Sequence[Any], features: Mapping[str, Sequence[Any]]) -> 
 
 def _tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
     """The token ids of whole texts, without special tokens."""
-    for group in _groups(texts):
+    for group in groups(texts):
         yield from _ids(group, tokenizer)
 
 
-def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
+def groups(texts: Sequence[str]) -> Iterator[list[str]]:
     """Texts in their order, few at a time where they are long."""
     group: list[str] = []
     characters = 0

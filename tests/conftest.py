@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,20 @@ def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vocab_size=len(wrapped), n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0
     )
     return _save(tmp_path_factory.mktemp("tiny-gpt2"), wrapped, AutoModelForCausalLM, config)
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2_begins(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with a tokenizer that puts a token before every text, as Gemma's and Llama's do, before each of two too."""
+    folder = tmp_path_factory.mktemp("begins") / "tiny-gpt2"
+    shutil.copytree(tiny_gpt2, folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    begin = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A", pair=f"{begin} $A {begin}:1 $B:1", special_tokens=[(begin, tokenizer.bos_token_id)]
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(params=["tiny_bert", "tiny_gpt2"])

@@ -175,7 +175,7 @@ def expected(kind: str, answer: Any) -> str:
     [
         pytest.param(kind, family, marks=[] if kind == "question" else pytest.mark.slow)
         for kind in KINDS
-        for family in ("bert", "gpt2")
+        for family in ("bert", "gpt2", *(["gpt2_begins"] if kind == "question" else []))
     ],
 )
 def test_the_example_beside_a_graph_answers_as_predict_does(

@@ -31,7 +31,7 @@ def described(run: Run, inputs: list[str], outputs: list[str]) -> dict[str, Any]
     joined = reads == "pairs" and not texts.separates(tokenizer)
     before, _, after = texts.Frame.of(tokenizer, paired=False).ids if joined or _long(run) else ([], [], [])
     if reads == "question":
-        after = windows.after_context(tokenizer)
+        before, after = windows.around(tokenizer)
     return {
         "task": run.task.name,
         "labels": [config.id2label[i] for i in range(config.num_labels)],
@@ -42,7 +42,7 @@ def described(run: Run, inputs: list[str], outputs: list[str]) -> dict[str, Any]
         "max_length": Recipe.read(run.folder / "recipe.yaml").data.max_length,
         "pad_token_id": tokenizer.pad_token_id,
         "pad_token": tokenizer.pad_token,
-        "special_tokens": not joined,
+        "special_tokens": windows.separates(tokenizer) if reads == "question" else not joined,
         "before": before,
         "after": after,
         "between": texts.BETWEEN if joined else "",

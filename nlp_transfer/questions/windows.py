@@ -10,9 +10,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer.errors import RequestError
+from nlp_transfer.texts import Frame, groups
 
 TEMPLATE = "Question: {question}\nContext:\n"
-"""What stands before the context where a tokenizer has no separator; an end token stands behind it."""
+"""What stands before the context where a tokenizer has no separator; an end token stands behind it, and before it all what
+the tokenizer has texts begin with, once."""
 
 QUESTION = 64
 """Tokens of a question that are read, or half a window if that is less (Devlin et al. 2019 read 64)."""
@@ -44,27 +46,37 @@ def encoded(
         raise RequestError(
             "the tokenizer of this backbone does not say where its tokens stand in a text: take another."
         )
-    length, after = tokenizer.model_max_length, after_context(tokenizer)
     questions, cut = _cut([question.lstrip() for question in questions], tokenizer, longest_question(tokenizer))
-    types = "token_type_ids" in tokenizer.model_input_names
-    batch = tokenizer(
-        [prompt(question, tokenizer) for question in questions],
-        list(contexts),
-        truncation="only_second",
-        max_length=length - len(after),
-        stride=overlap(tokenizer, stride),
-        return_overflowing_tokens=True,
-        return_attention_mask=False,
-    )
-    columns: dict[str, list[Any]] = {"row": list(batch["overflow_to_sample_mapping"])}
-    columns["cut"] = [cut[row] for row in columns["row"]]
-    columns["input_ids"] = [[*ids, *after] for ids in batch["input_ids"]]
-    if types:
-        columns["token_type_ids"] = [[*ids, *ids[-1:] * len(after)] for ids in batch["token_type_ids"]]
-    columns["null"] = [_null(ids, tokenizer) for ids in columns["input_ids"]]
-    texts = [contexts[row] for row in columns["row"]]
-    found = zip(*map(_context, batch.encodings or [], texts), strict=True)
-    columns["first"], columns["starts"], columns["ends"] = map(list, found)
+    before, after = around(tokenizer)
+    columns: dict[str, list[Any]] = {name: [] for name in ("row", "cut", "input_ids", "token_type_ids", "null")}
+    columns |= {name: [] for name in ("first", "starts", "ends")}
+    done = 0
+    for texts in groups(contexts):
+        batch = tokenizer(
+            [prompt(question, tokenizer) for question in questions[done : done + len(texts)]],
+            texts,
+            truncation="only_second",
+            max_length=tokenizer.model_max_length - len(before) - len(after),
+            stride=overlap(tokenizer, stride),
+            add_special_tokens=separates(tokenizer),
+            return_overflowing_tokens=True,
+            return_attention_mask=False,
+        )
+        owners = batch["overflow_to_sample_mapping"]
+        for encoding, owner in zip(batch.encodings or [], owners, strict=True):
+            first, starts, ends = _context(encoding, texts[owner])
+            types = encoding.type_ids
+            columns["row"].append(done + owner)
+            columns["cut"].append(cut[done + owner])
+            columns["input_ids"].append([*before, *encoding.ids, *after])
+            columns["token_type_ids"].append([*types[:1] * len(before), *types, *types[-1:] * len(after)])
+            columns["null"].append(_null(columns["input_ids"][-1], tokenizer))
+            columns["first"].append(len(before) + first)
+            columns["starts"].append(starts)
+            columns["ends"].append(ends)
+        done += len(texts)
+    if "token_type_ids" not in tokenizer.model_input_names:
+        del columns["token_type_ids"]
     return columns
 
 
@@ -110,11 +122,15 @@ def prompt(question: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return question if separates(tokenizer) else TEMPLATE.format(question=question)
 
 
-def after_context(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What stands behind a context: a model that reads from left to right knows only there that there is no answer."""
+def around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """What stands before a prompt and behind a context that are joined without a separator; nothing where there is one.
+
+    Behind the context always something does: a model that reads from left to right knows only there that there is no answer.
+    """
     if separates(tokenizer):
-        return []
-    return [tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id]
+        return [], []
+    before, _, after = Frame.of(tokenizer, paired=False).ids
+    return before, after or [tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id]
 
 
 def _null(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
@@ -134,13 +150,14 @@ def overlap(tokenizer: PreTrainedTokenizerBase, stride: int) -> int:
 def _room(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     """Tokens of a question that are read, and tokens of context for which a window has room beside it."""
     length = tokenizer.model_max_length
-    around = len(tokenizer(prompt("", tokenizer), "")["input_ids"]) + len(after_context(tokenizer))
-    longest = min(QUESTION, length // 2 - around)
-    room = length - around - longest
+    template = tokenizer(prompt("", tokenizer), "", add_special_tokens=separates(tokenizer))["input_ids"]
+    needed = len(template) + sum(map(len, around(tokenizer)))
+    longest = min(QUESTION, length // 2 - needed)
+    room = length - needed - longest
     if longest < 1 or room < ROOM:
         raise RequestError(
             f"data.max_length is {length}, which leaves no room for a question and its context: expected "
-            f"{max(2 * ROOM, 2 * around + 2)} or more."
+            f"{max(2 * ROOM, 2 * needed + 2)} or more."
         )
     return longest, room
 

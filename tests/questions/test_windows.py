@@ -18,7 +18,7 @@ QUESTIONS = ["When does it sail?", " what? ", "Who likes sheep? " * 30]
 CONTEXTS = [CONTEXT, "Short.", CONTEXT + " Tea is served."]
 
 
-@pytest.fixture(params=["characters", "tiny_bert", "tiny_gpt2"])
+@pytest.fixture(params=["characters", "tiny_bert", "tiny_gpt2", "tiny_gpt2_begins"])
 def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
     """Tokenizers with separators and without."""
     if request.param == "characters":
@@ -57,6 +57,31 @@ def test_what_stands_for_no_answer(tokenizer: PreTrainedTokenizerBase) -> None:
         # from left to right, only the last token knows that there is no answer
         assert null == (0 if separates(tokenizer) else len(ids) - 1)
         assert ids[null] == (tokenizer.cls_token_id if separates(tokenizer) else tokenizer.eos_token_id)
+
+
+def test_what_texts_begin_with_stands_once_before_the_template(tiny_gpt2_begins: Path) -> None:
+    tokenizer = Backbone.find(ModelSettings(str(tiny_gpt2_begins))).tokenizer(64)
+    assert tokenizer("a", "b")["input_ids"].count(tokenizer.bos_token_id) == 2
+    windows = encoded(["When?"], [CONTEXT], tokenizer, stride=8)
+    begin = tokenizer.bos_token
+    for ids, first in zip(windows["input_ids"], windows["first"], strict=True):
+        assert tokenizer.decode(ids[:first]) == f"{begin}Question: When?\nContext:\n"
+        assert begin not in tokenizer.decode(ids[first:-1])
+    assert tokenizer.decode(windows["input_ids"][0][windows["first"][0] :]).startswith("The ferry sails at nine")
+    assert max(map(len, windows["input_ids"])) == 64
+
+
+def test_long_contexts_are_tokenised_few_at_a_time(
+    tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = encoded(QUESTIONS, CONTEXTS, tokenizer, stride=8)
+    monkeypatch.setattr("nlp_transfer.texts.CHARACTERS", len(CONTEXT) + 1)
+    apart = encoded(QUESTIONS, CONTEXTS, tokenizer, stride=8)
+    assert apart.keys() == whole.keys()
+    for name in ("row", "cut", "input_ids", "null", "first"):
+        assert apart[name] == whole[name]
+    for name in ("starts", "ends"):
+        assert [each.tolist() for each in apart[name]] == [each.tolist() for each in whole[name]]
 
 
 def test_a_long_question_is_cut_and_a_short_one_is_whole(tokenizer: PreTrainedTokenizerBase) -> None:
