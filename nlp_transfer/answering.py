@@ -132,7 +132,17 @@ def _warn(warning: str) -> None:
 
 
 def _to_questions(run: Run, questions: Sequence[str], context: str, how: Mapping[str, Any]) -> list[str]:
-    """Each question, and the lines of its answer."""
+    """Each question, and the lines of its answer.
+
+    Raises:
+        RequestError: for a run of another task.
+    """
+    if not {"question", "context"} <= {*run.task.asked_columns}:
+        reads = ", ".join(run.task.asked_columns)
+        raise RequestError(
+            f"this run ({run.task.name}) answers no questions about a context, it reads {reads}: expected a run of the task "
+            "qa, or texts in place of --question and --context."
+        )
     answers = run.predict([{"question": question, "context": context} for question in questions], **how)
     return [
         "\n  ".join(map(harmless, [question, *each.lines()])) for question, each in zip(questions, answers, strict=True)

@@ -45,6 +45,12 @@ def test_lora_answers_as_a_plain_model(runs: Path) -> None:
     np.testing.assert_allclose(probabilities(with_tuner.predict(TEXTS)), merged, atol=1e-5)
 
 
+def test_a_run_of_another_task_answers_no_questions(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--question", "When does it open?", "--context", "It opens at nine."]
+    assert cli.main(["predict", str(runs / "lora"), *asked]) == 2
+    assert "this run (sentiment) answers no questions about a context, it reads text" in capsys.readouterr().err
+
+
 def test_an_adapter_answers_as_it_is_and_is_loaded_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, load = [], artefacts.load
     monkeypatch.setattr(artefacts, "load", lambda *arguments: (loaded.append(1), load(*arguments))[1])

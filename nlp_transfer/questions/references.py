@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,9 +45,12 @@ def read(cell: Any, start: Any = None) -> list[Reference]:
     Raises:
         ValueError: for anything else, with a clause that says what is wrong.
     """
-    cell = _parsed(cell)
     if empty(cell):
+        if begin := offset(start):
+            raise ValueError(f"answer_start is {begin}, and there is no answer: expected both, or neither")
         return []
+    # brackets alone mean no answer, unless something says where they stand
+    cell = cell if str(cell).strip() == "[]" and not empty(start) else _parsed(cell)
     if isinstance(cell, str):
         return [_reference(cell, start)]
     if isinstance(cell, dict) and set(cell) >= {"text"} and isinstance(cell["text"], list):
@@ -132,6 +136,8 @@ def contradiction(flag: Any, answers: Sequence[Reference]) -> str | None:
 def found(reference: Reference, context: str) -> Found:
     """Where an answer stands in its context. An offset that is off is put right where the text stands there only once.
 
+    Without an offset it is the first place where the text is no piece of a longer word, or else the first.
+
     Raises:
         ValueError: with a clause that says why it cannot be told.
     """
@@ -143,7 +149,8 @@ def found(reference: Reference, context: str) -> Found:
         raise ValueError(f'the answer "{text[:60]}" is not in the context')
     again = context.find(text, first + 1) >= 0
     if start is None:
-        return Found(text, first, first=again)
+        whole = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", context) if again else None
+        return Found(text, whole.start() if whole else first, first=again)
     if again:
         outside = " (the text ends before)" if start >= len(context) else ""
         raise ValueError(
@@ -176,10 +183,11 @@ def _reference(text: Any, start: Any) -> Reference:
 
 
 def _parsed(cell: Any) -> Any:
-    """JSON in a cell of text, which is how CSV holds several answers."""
+    """JSON in a cell of text, which is how CSV holds several answers; "[1911]" is a text."""
     if isinstance(cell, str) and cell.lstrip()[:1] in ("{", "["):
         try:
-            return json.loads(cell)
+            found = json.loads(cell)
         except (ValueError, RecursionError):
             return cell
+        return found if isinstance(found, dict) or all(isinstance(each, dict | str) for each in found) else cell
     return cell

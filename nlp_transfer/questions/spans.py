@@ -42,20 +42,27 @@ def span_loss(outputs: Any, context: Tensor, null: Tensor, start: Tensor, end: T
     return (losses[0] + losses[1]) / 2
 
 
-def kept(outputs: Any, context: Tensor, null: Tensor, most: int) -> Tensor:
-    """Of each window the best starts and ends, and the score of no answer, as (windows, 4 * most + 1).
+def kept(outputs: Any, context: Tensor, null: Tensor, most: int, longest: int) -> Tensor:
+    """Of each window the best starts and ends, the best span, and the score of no answer, as (windows, 4 * most + 4).
 
-    In their order: scores of the starts, tokens of the starts, scores of the ends, tokens of the ends, the score of no answer.
+    In their order: scores of the starts, tokens of the starts, scores of the ends, tokens of the ends; score, start and end of
+    the best span of at most `longest` tokens, which needs none of these; the score of no answer.
     """
+    starts, ends = (
+        logits.float().masked_fill(~context, NOTHING) for logits in (outputs.start_logits, outputs.end_logits)
+    )
     parts = []
-    for logits in (outputs.start_logits, outputs.end_logits):
-        scores = logits.float().masked_fill(~context, NOTHING)
+    for scores in (starts, ends):
         best = scores.topk(min(most, scores.shape[1]), dim=1)
         lacking = (0, most - best.values.shape[1])
         parts.append(torch.nn.functional.pad(best.values, lacking, value=NOTHING))
         parts.append(torch.nn.functional.pad(best.indices, lacking).float())
+    reach = min(longest, ends.shape[1])
+    best_end = torch.nn.functional.pad(ends, (0, reach - 1), value=NOTHING).unfold(1, reach, 1).max(dim=2)
+    score, start = (starts + best_end.values).max(dim=1)
+    end = start + best_end.indices.gather(1, start.unsqueeze(1)).squeeze(1)
     nothing = outputs.start_logits.gather(1, null.unsqueeze(1)) + outputs.end_logits.gather(1, null.unsqueeze(1))
-    return torch.cat([*parts, nothing.float()], dim=1)
+    return torch.cat([*parts, torch.stack([score, start.float(), end.float()], dim=1), nothing.float()], dim=1)
 
 
 @dataclass(frozen=True)
@@ -173,7 +180,7 @@ def _pairs(
     outputs: np.ndarray, first: np.ndarray, most: int, longest: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The best pairs of start and end in some windows: window, start and end among the context's tokens, score."""
-    width = outputs.shape[1] // 4
+    width = outputs.shape[1] // 4 - 1
     starts, start_at, ends, end_at = (outputs[:, i * width : (i + 1) * width] for i in range(4))
     scores = starts[:, :, None] + ends[:, None, :]
     tokens = end_at[:, None, :] - start_at[:, :, None] + 1
@@ -184,8 +191,14 @@ def _pairs(
     # a score with NOTHING in it is far below any of logits
     real = score > NOTHING / 2
     window, place, score = window[real], place[real], score[real]
-    start = start_at[window, place // width].astype(np.int64) - first[window]
-    end = end_at[window, place % width].astype(np.int64) - first[window]
+    start, end = start_at[window, place // width], end_at[window, place % width]
+    # the best of all pairs need not be one of the best starts and ends
+    some = np.flatnonzero(outputs[:, -4] > NOTHING / 2)
+    window, score = np.concatenate([window, some]), np.concatenate([score, outputs[some, -4]])
+    start, end = (
+        np.concatenate([found, outputs[some, at]]).astype(np.int64) - first[window]
+        for found, at in ((start, -3), (end, -2))
+    )
     return window, start, end, score
 
 

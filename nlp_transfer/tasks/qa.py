@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,19 +15,14 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerBase
 
 from nlp_transfer.errors import RequestError, RowError
 from nlp_transfer.members import FITTED
-from nlp_transfer.questions import references, spans, windows
-from nlp_transfer.questions.answers import normalised, text_scores
+from nlp_transfer.questions import kinds, references, spans, windows
+from nlp_transfer.questions.answers import text_scores
 from nlp_transfer.questions.spans import Answer
 from nlp_transfer.tasks import Columns, Mistake, Primary, Remark, Task, column, pad
 from nlp_transfer.training.batch import Batch
 
-QUESTION_WORDS = re.compile(r"\b(who|whom|whose|what|when|where|why|how|which)\b", re.IGNORECASE)
-
 BESIDE = ("answer_start", "is_impossible")
 """Columns that only say more about the answers."""
-
-LENGTHS = ((1, "1 word"), (3, "2 to 3 words"), (7, "4 to 7 words"))
-"""Kinds of answers by their words; longer ones are of a kind of their own."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +69,11 @@ class QA(Task):
     threshold: float = field(default=0.0, metadata=FITTED)
 
     def __post_init__(self) -> None:
-        for name, least in (("stride", 0), ("n_best", 1), ("max_answer_length", 1)):
-            if getattr(self, name) < least:
-                raise RequestError(f"task.{name} is {getattr(self, name)}: expected {least} or more.")
+        for name, least, most in (("stride", 0, inf), ("n_best", 1, 100), ("max_answer_length", 1, inf)):
+            if not least <= (value := getattr(self, name)) <= most:
+                raise RequestError(
+                    f"task.{name} is {value}: expected {f'{least} or more' if most == inf else f'{least} to {most}'}."
+                )
 
     def fault(self, column: str, cell: Any) -> str | None:
         """As every task; and answers may be empty and have several forms."""
@@ -173,7 +170,7 @@ class QA(Task):
         return [f"{share} % of the training questions have no answer; when to give none is chosen on validation."]
 
     def strata(self, rows: Dataset) -> Sequence[Hashable]:
-        """Whether there is an answer: a cut keeps the share."""
+        """Whether there is an answer: a cut keeps the share as nearly as whole contexts can."""
         return [not references.read(answers) for answers in column(rows, "answers")]
 
     def together(self, rows: Dataset) -> Sequence[Hashable] | None:
@@ -182,10 +179,9 @@ class QA(Task):
 
     def groups(self, rows: Dataset) -> Mapping[str, Sequence[str]]:
         """By the question's first question word, and by the words of its shortest true answer."""
-        words = [QUESTION_WORDS.search(question) for question in column(rows, "question")]
         return {
-            "question_word": [word[0].lower() if word else "other" for word in words],
-            "answer_length": [_length(answers["text"]) for answers in column(rows, "answers")],
+            "question_word": [kinds.question_word(question) for question in column(rows, "question")],
+            "answer_length": [kinds.answer_length(texts) for texts in _golds(rows)],
         }
 
     def head(self) -> tuple[Any, dict[str, Any]]:
@@ -223,8 +219,9 @@ class QA(Task):
         return loss, float(len(targets["null"]))
 
     def keep(self, outputs: Any, batch: Batch) -> Tensor:
-        """The best starts and ends of each window, as `spans.kept` gives them."""
-        return spans.kept(outputs, batch.targets["context"], batch.targets["null"], self.n_best)
+        """The best starts, ends and span of each window, as `spans.kept` gives them."""
+        context, null = batch.targets["context"], batch.targets["null"]
+        return spans.kept(outputs, context, null, self.n_best, self.max_answer_length)
 
     def calibrate(self, outputs: np.ndarray, features: Dataset, rows: Dataset) -> Self:
         """The task with the threshold of no answer that gives the best F1, where training had unanswerable questions."""
@@ -287,11 +284,3 @@ def _cells(rows: Dataset) -> Columns:
 def _golds(rows: Dataset) -> list[list[str]]:
     """The texts of each question's true answers."""
     return [answers["text"] for answers in column(rows, "answers")]
-
-
-def _length(texts: Sequence[str]) -> str:
-    """Of what kind an answer is by its words."""
-    if not texts:
-        return "no answer"
-    words = min(len(normalised(text).split()) for text in texts)
-    return next((name for most, name in LENGTHS if words <= most), f"more than {LENGTHS[-1][0]} words")

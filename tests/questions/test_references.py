@@ -25,6 +25,8 @@ BOTH = [Reference("nine", 12), Reference("at nine", 9)]
         ("nine", [Reference("nine")]),
         ({"text": [" nine "], "answer_start": [2]}, [Reference("nine", 3)]),
         ("[sic] nine", [Reference("[sic] nine")]),
+        ("[1911]", [Reference("[1911]")]),
+        ("[]", []),
         ("", []),
         (None, []),
         (float("nan"), []),
@@ -39,6 +41,17 @@ def test_forms(cell: object, expected: list[Reference]) -> None:
 def test_an_offset_may_stand_beside_a_text() -> None:
     assert read("nine", "12") == read("nine", 12.0) == [Reference("nine", 12)]
     assert offset(" ") is None
+    assert read("[]", 14) == [Reference("[]", 14)]
+    assert read("", 0) == read("", "") == []
+    with pytest.raises(ValueError, match="answer_start is 12, and there is no answer"):
+        read("", 12)
+
+
+def test_without_an_offset_whole_words_come_first() -> None:
+    context = "Steam rises. Here tea is sold, and teapots."
+    assert found(Reference("tea"), context) == Found("tea", 18, first=True)
+    assert found(Reference("ea"), context) == Found("ea", 2, first=True)
+    assert found(Reference("Steam"), context) == Found("Steam", 0)
 
 
 @pytest.mark.parametrize(

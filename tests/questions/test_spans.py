@@ -59,7 +59,7 @@ def naive(outputs: SimpleNamespace, windows: Dataset, question: int, longest: in
 @pytest.mark.parametrize("seed", range(6))
 def test_the_best_spans_are_those_of_a_search_through_all(seed: int) -> None:
     outputs, context, null, windows, texts = made(seed)
-    scores = kept(outputs, context, null, TOKENS).numpy()
+    scores = kept(outputs, context, null, TOKENS, 5).numpy()
     found = best_spans(scores, windows, len(texts), most=6, longest=5)
     for question in range(len(texts)):
         mine = found.question == question
@@ -73,9 +73,22 @@ def test_the_best_spans_are_those_of_a_search_through_all(seed: int) -> None:
     np.testing.assert_allclose(found.null, [nulls[rows == q].min() for q in range(len(texts))], atol=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("longest", [1, 3, 100])
+def test_the_best_span_is_found_whatever_the_best_starts_and_ends(seed: int, longest: int) -> None:
+    """With one start and one end per window, most of which make no span."""
+    outputs, context, null, windows, texts = made(seed)
+    found = best_spans(kept(outputs, context, null, 1, longest).numpy(), windows, len(texts), 1, longest)
+    assert found.question.tolist() == list(range(len(texts)))
+    for question, start, end in zip(found.question, found.start, found.end, strict=True):
+        every = naive(outputs, windows, question, longest)
+        assert (start, end) == max(every, key=lambda place: every[place])
+    assert all(answer.text for answer in answers(found, texts, None))
+
+
 def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs, context, null, windows, texts = made(3, questions=9)
-    scores = kept(outputs, context, null, 8).numpy()
+    scores = kept(outputs, context, null, 8, 7).numpy()
     whole = best_spans(scores, windows, len(texts), 5, 7)
     monkeypatch.setattr(spans, "WINDOWS", 2)
     pieces = best_spans(scores, windows, len(texts), 5, 7)
@@ -85,17 +98,17 @@ def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_kept_does_not_grow_with_the_tokens() -> None:
     outputs, context, null, _, _ = made(0)
-    assert kept(outputs, context, null, 4).shape == (len(null), 17)
+    assert kept(outputs, context, null, 4, 30).shape == (len(null), 20)
     # fewer tokens than starts that are wanted: the others can be no part of an answer
-    scores = kept(outputs, context, null, 100)
-    assert scores.shape == (len(null), 401)
+    scores = kept(outputs, context, null, 100, 30)
+    assert scores.shape == (len(null), 404)
     assert (scores[:, TOKENS:100] == spans.NOTHING).all()
 
 
 def test_probabilities_are_of_the_best_and_of_no_answer() -> None:
     outputs, context, null, windows, texts = made(1)
     outputs.start_logits[:, 0] += torch.tensor([9.0 * (row == 0) for row in windows["row"]])
-    found = best_spans(kept(outputs, context, null, 20).numpy(), windows, len(texts), 20, 30)
+    found = best_spans(kept(outputs, context, null, 20, 30).numpy(), windows, len(texts), 20, 30)
     always = answers(found, texts, None)
     maybe = answers(found, texts, 0.0)
     for text, sure, doubtful in zip(texts, always, maybe, strict=True):
@@ -115,7 +128,7 @@ def test_a_context_without_tokens_has_no_answer() -> None:
     windows = Dataset.from_dict({"row": [0, 1], "first": [2, 2], "starts": [[], [0]], "ends": [[], [1]]})
     outputs = SimpleNamespace(start_logits=torch.ones(2, 4), end_logits=torch.ones(2, 4))
     context = spans.allowed(torch.tensor([2, 2]), torch.tensor([0, 1]), 4)
-    found = best_spans(kept(outputs, context, torch.zeros(2, dtype=torch.long), 3).numpy(), windows, 2, 3, 3)
+    found = best_spans(kept(outputs, context, torch.zeros(2, dtype=torch.long), 3, 3).numpy(), windows, 2, 3, 3)
     for threshold in (None, 0.0):
         nothing, one = answers(found, ["\u200b", "x"], threshold)
         assert (nothing.text, nothing.start, nothing.spans) == ("", None, ())

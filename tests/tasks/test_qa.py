@@ -416,6 +416,11 @@ OFFICIAL: list[tuple[str, list[str], float, float]] = [
     ("an apple a day", ["apple day"], 1, 1),
     ("1,000", ["1000"], 1, 1),
     ("«tea»", ["tea"], 0, 0),
+    # true answers that are nothing but articles and punctuation: left out beside others, no answer alone
+    ("tea", ["The", "tea"], 1, 1),
+    ("", ["The", "tea"], 0, 0),
+    ("", ["The"], 1, 1),
+    ("tea", ["a.", "the"], 0, 0),
 ]
 """Answer, true answers, exact match and F1 by the rules of the official scripts of SQuAD 1.1 and 2.0, worked out by hand."""
 
@@ -424,6 +429,28 @@ OFFICIAL: list[tuple[str, list[str], float, float]] = [
 def test_the_official_scores(answer: str, golds: list[str], exact: float, f1: float) -> None:
     found = text_scores([answer], [golds])
     assert (found[0][0], found[1][0]) == (exact, pytest.approx(f1))
+
+
+def test_the_official_totals() -> None:
+    """Means over all questions, in points, as the official scripts take them."""
+    some = [OFFICIAL[i] for i in (0, 1, 2, 3, 4)]
+    exact, f1 = text_scores([answer for answer, *_ in some], [golds for _, golds, *_ in some])
+    assert 100 * exact.mean() == pytest.approx(60)
+    assert 100 * f1.mean() == pytest.approx(100 * (1 + 1 + 2 / 3 + 4 / 7 + 1) / 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"stride": -1}, "task.stride is -1: expected 0 or more"),
+        ({"n_best": 0}, "task.n_best is 0: expected 1 to 100"),
+        ({"n_best": 101}, "task.n_best is 101: expected 1 to 100"),
+        ({"max_answer_length": 0}, "task.max_answer_length is 0: expected 1 or more"),
+    ],
+)
+def test_settings_out_of_range(values: dict[str, int], says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        QA(**values)
 
 
 def given(text: str, probability: float = 0.9) -> Answer:
