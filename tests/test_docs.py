@@ -78,7 +78,7 @@ def work(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     shutil.copy(samples.path("qa") / "train.json", tmp_path / "squad.json")
     shutil.copy(samples.path("qa") / "test.json", tmp_path / "new.json")
     (tmp_path / "article.txt").write_text("The kiosk opens at nine. Its owner is Ada Novak.", encoding="utf-8")
-    monkeypatch.setattr(backbone, "_packaged", lambda _: str(tiny_bert))
+    monkeypatch.setattr(backbone, "packaged", lambda _: str(tiny_bert))
     # a fresh process would know nothing of the tiny model; tests of their own start some
     monkeypatch.setitem(engine.ENGINES, "processes", engine.here)
     monkeypatch.chdir(tmp_path)

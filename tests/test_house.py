@@ -32,7 +32,7 @@ LAYERS = (
     ("standin", "tuners", "questions"),
     ("heads", "adapters", "texts", "tagging"),
     ("labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
-    ("remote_code",),
+    ("remote_code", "aliases"),
     ("trust",),
     ("scratch",),
     (

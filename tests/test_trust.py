@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from nlp_transfer import artefacts, cli, fine_tune, load_run
+from nlp_transfer import artefacts, cli, fine_tune, load_run, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.comparison.evidence import Evidence
 from nlp_transfer.comparison.protocol import read as read_protocol
@@ -288,6 +288,30 @@ def test_a_model_of_the_hub_is_looked_at_like_any_other(cached: Path) -> None:
     change("config.json", auto_map={"AutoModel": "evil.Evil"})(cached)
     with pytest.raises(RequestError, match=r"someone/bert cannot be loaded: .*config\.json names code"):
         Backbone.find(settings).model(AutoModel, {})
+
+
+def test_a_run_stays_with_the_commit_of_the_hub_that_it_was_made_from(cached: Path, tmp_path: Path) -> None:
+    data = {"source": str(samples.path("sentiment")), "limit": 8}
+    run = fine_tune(
+        model="someone/bert",
+        task="sentiment",
+        method="adapter",
+        data=data,
+        train={"max_steps": 1},
+        output=tmp_path / "run",
+        silent=True,
+    )
+    commit = "0" * 40
+    assert run.report["backbone"]["revision"] == run.report["recipe"]["model"]["revision"] == commit
+    assert run.report["backbone"]["sha256"]
+    config = json.loads((run.folder / "model" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["base_model_name_or_path"], config["revision"]) == ("someone/bert", commit)
+    before = run.predict(["good"])
+    moved = cached.parent / ("1" * 40)
+    shutil.copytree(cached, moved)
+    change("config.json", hidden_size=16)(moved)
+    (cached.parent.parent / "refs" / "main").write_text("1" * 40)
+    assert load_run(run.folder).predict(["good"]) == before
 
 
 def test_a_snapshot_may_link_to_its_blobs_and_nowhere_else(cached: Path) -> None:

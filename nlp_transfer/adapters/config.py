@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 from peft import PeftConfig
 from transformers.activations import ACT2FN
 
-from nlp_transfer.backbone import published_name
+from nlp_transfer.aliases import published_name
 from nlp_transfer.errors import RequestError, did_you_mean
 
 Placement = Literal["houlsby", "pfeiffer", "parallel"]

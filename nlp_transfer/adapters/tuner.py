@@ -24,8 +24,8 @@ from transformers import PreTrainedModel
 
 from nlp_transfer.adapters.config import BottleneckConfig
 from nlp_transfer.adapters.layer import CHILD, BottleneckLayer, Form
+from nlp_transfer.aliases import published_name
 from nlp_transfer.architectures import Architecture, architecture_of, blocks, body, part
-from nlp_transfer.backbone import published_name
 from nlp_transfer.errors import RequestError, listing
 
 

@@ -19,7 +19,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from nlp_transfer.adapters import BottleneckConfig
 from nlp_transfer.adapters.config import Placement
-from nlp_transfer.backbone import ALIASES, Backbone, ModelSettings, published_name
+from nlp_transfer.aliases import ALIASES, published_name
+from nlp_transfer.backbone import Backbone, ModelSettings
 from tests.adapters.test_tuner import adapted, logits, stirred
 from tests.families import FAMILIES, batch, tiny
 from tests.processes import FRESH
