@@ -277,6 +277,8 @@ def cached(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    # it knows no list of the commit's files, as one that the client has made does, and the Hub would be asked again and again
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return snapshot(tmp_path, tiny_bert)
 
 
