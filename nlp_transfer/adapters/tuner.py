@@ -14,6 +14,8 @@ activation, up), the placements are, on every architecture of the table:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,13 +97,13 @@ class BottleneckModel(BaseTuner):
         """Put the adapter of a name into the model.
 
         Raises:
-            RequestError: for settings that the model cannot have, or a name that is part of a module's name.
+            RequestError: for settings that the model cannot have, or a name that is part of a weight's name.
         """
         # PEFT tells adapters apart by such parts: it would save the others without their weights
-        names = [[CHILD], *(name.split(".") for name, _ in model.named_modules() if f".{self.prefix}" not in name)]
+        names = [[CHILD], *(name.split(".") for name, _ in model.named_parameters() if f".{self.prefix}" not in name)]
         if any(adapter_name in name for name in names if "modules_to_save" not in name):
             raise RequestError(
-                f'"{adapter_name}" is part of the name of a module of the model, by which PEFT would lose weights on saving: '
+                f'"{adapter_name}" is part of the name of a weight of the model, by which PEFT would lose weights on saving: '
                 "give the adapter another name."
             )
         super().inject_adapter(model, adapter_name, *args, **kwargs)
@@ -117,6 +119,15 @@ class BottleneckModel(BaseTuner):
             model.name_or_path = name
             model.config.name_or_path = name
 
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *_: Any, **arguments: Any) -> Iterator[None]:
+        if arguments.get("adapter_names") is not None:
+            raise RequestError(
+                "adapter_names, an adapter for each row of a batch, is not possible with bottleneck adapters: choose one with "
+                "set_adapter, and give the rows of each adapter apart."
+            )
+        yield
+
     def _prepare_adapter_config(self, peft_config: PeftConfig, model_config: dict) -> PeftConfig:  # noqa: ARG002
         return peft_config
 
@@ -125,6 +136,14 @@ class BottleneckModel(BaseTuner):
         peft_config.width(_width(model))
         names = {id(module): name for name, module in model.named_modules()}
         self._sites = {names[id(site.host)]: site for site in sites(model, peft_config)}
+        for saved in peft_config.modules_to_save or ():
+            # PEFT takes every module whose name ends so, and makes a copy of it, adapters and all
+            whole = [name for name in names.values() if name.endswith(saved)]
+            if held := [host for host in self._sites for name in whole if f"{host}.".startswith(f"{name}.")]:
+                raise RequestError(
+                    f'modules_to_save has "{saved}", and with {held[0]} a module below which an adapter stands: what is saved '
+                    "whole can have none. Name other modules, or leave these layers out."
+                )
 
     def _check_target_module_exists(self, peft_config: PeftConfig, key: str) -> bool:  # type: ignore[override]  # noqa: ARG002
         return key in self._sites

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any, get_args
 
 import peft
@@ -215,10 +216,10 @@ def test_named_adapters(placement: str) -> None:
         model.delete_adapter("default")
 
 
-@pytest.mark.parametrize("name", ["bottlenecks", "encoder", "dense", "0"])
+@pytest.mark.parametrize("name", ["bottlenecks", "encoder", "dense", "0", "weight", "bias"])
 def test_names_that_would_lose_weights_on_saving_are_refused(name: str) -> None:
     model = adapted("bert")
-    with pytest.raises(ValueError, match=f'"{name}" is part of the name of a module'):
+    with pytest.raises(ValueError, match=f'"{name}" is part of the name of a weight'):
         model.add_adapter(name, BottleneckConfig(task_type="SEQ_CLS"))
     assert list(model.peft_config) == ["default"]
     with pytest.raises(ValueError, match="give the adapter another name"):
@@ -412,3 +413,34 @@ def test_activations_with_weights_of_their_own_learn() -> None:
     found = [weight for name, weight in model.named_parameters() if ".bottleneck_activation" in name]
     assert len(found) == 2
     assert all(weight.grad is not None for weight in found)
+
+
+@pytest.mark.parametrize(
+    ("family", "placement", "saved"),
+    [
+        ("bert", "pfeiffer", "LayerNorm"),
+        ("bert", "houlsby", "layer.1"),
+        ("gpt2", "pfeiffer", "h.1"),
+        ("gpt2", "pfeiffer", "1"),
+    ],
+)
+def test_what_holds_adapters_is_not_saved_whole(family: str, placement: str, saved: str) -> None:
+    config = BottleneckConfig(placement=placement, task_type="SEQ_CLS", modules_to_save=[saved])
+    with pytest.raises(ValueError, match=f'modules_to_save has "{saved}".* below which an adapter stands'):
+        peft.get_peft_model(tiny(family), config)
+
+
+@pytest.mark.parametrize(("family", "placement"), [("bert", "houlsby"), ("gpt2", "parallel")])
+def test_norms_may_be_saved_whole_where_no_adapter_stands_on_them(family: str, placement: str, tmp_path: Path) -> None:
+    norm = "LayerNorm" if family == "bert" else "ln_1"
+    config = BottleneckConfig(placement=placement, task_type="SEQ_CLS", modules_to_save=[norm])
+    model = peft.get_peft_model(tiny(family), config)
+    assert [name for name, weight in model.named_parameters() if weight.requires_grad and norm in name]
+    model.save_pretrained(tmp_path)
+    assert torch.allclose(logits(peft.PeftModel.from_pretrained(tiny(family), tmp_path)), logits(model), atol=1e-6)
+
+
+def test_one_batch_has_one_adapter() -> None:
+    model = adapted("bert")
+    with pytest.raises(ValueError, match="adapter_names, an adapter for each row"):
+        model(**batch(), adapter_names=["default"] * 4)
