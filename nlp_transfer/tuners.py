@@ -216,7 +216,8 @@ def refuse_gaps(model: nn.Module, tuned: Iterable[str], asked: str, available: S
     """
     names = [f"{name}." for name in tuned]
     for stack, module in model.named_modules():
-        if not isinstance(module, nn.ModuleList) or len(module) < 2:
+        # modules of several kinds are the parts of one block
+        if not isinstance(module, nn.ModuleList) or len(module) < 2 or len(set(map(type, module))) > 1:
             continue
         inside = [any(name.startswith(f"{stack}.{i}.") for name in names) for i in range(len(module))]
         if any(inside) and not all(inside):

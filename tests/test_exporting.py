@@ -17,6 +17,7 @@ from transformers import pipeline
 
 from nlp_transfer import RequestError, cli, fine_tune, load_run, samples
 from nlp_transfer.exporting import FORMS
+from nlp_transfer.exporting.sample import apart
 from tests.families import FAMILIES
 from tests.matrix import backbones
 from tests.processes import FRESH
@@ -195,6 +196,12 @@ def test_the_example_beside_a_graph_answers_as_predict_does(
     answers = run.predict(asked)
     for line, answer in zip(done.stdout.splitlines(), answers, strict=True):
         assert line.startswith(expected(kind, answer))
+
+
+def test_how_far_logits_are_apart_is_told_by_their_size() -> None:
+    small, large = np.array([0.5, -0.25]), np.array([0.5, -20.0])
+    assert apart(small + 1e-6, small) == pytest.approx(1e-6)
+    assert apart(large + 1e-5, large) == pytest.approx(5e-7)
 
 
 def test_without_the_packages_export_says_what_to_install(

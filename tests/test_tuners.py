@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import CamembertConfig, CamembertForSequenceClassification
+from transformers import (
+    CamembertConfig,
+    CamembertForSequenceClassification,
+    T5Config,
+    T5ForSequenceClassification,
+)
 
 from nlp_transfer import RequestError, fine_tune, methods, samples
 from nlp_transfer.methods.lora import LoRA
@@ -92,6 +97,7 @@ def test_a_head_in_the_middle_of_a_module_is_refused() -> None:
         (("quarry",), r"quarry matches no linear.*query"),
         (("query", "vaule"), r"vaule matches no linear.*value"),
         ((r".*layer\.0\..*query",), r"matches nothing in the blocks 1 of bert\.encoder\.layer"),
+        (("value", "layer.0.attention.self.query"), r"matches nothing in the blocks 1 of bert\.encoder\.layer"),
         ((r".*(query",), "no regular expression"),
     ],
 )
@@ -108,6 +114,16 @@ def test_all_linear_is_every_linear_but_the_heads(family: str) -> None:
     assert names
     assert not names & {"classifier", "score"}
     assert len(LoRA().apply(model, head).base_model.targeted_module_names) == len(names)
+
+
+def test_the_parts_of_one_block_are_no_stack_of_blocks() -> None:
+    """T5 holds attention and feed-forward of a block in a list of two."""
+    sizes = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_layers": 2, "num_heads": 2, "vocab_size": 50}
+    model = T5ForSequenceClassification(T5Config(**sizes, num_decoder_layers=2, decoder_start_token_id=0))
+    tuned = LoRA(targets=("q", "v")).apply(
+        model, [name for name, _ in model.named_parameters() if "classification" in name]
+    )
+    assert len(tuned.base_model.targeted_module_names) == 2 * (2 + 2 * 2)
 
 
 @pytest.mark.parametrize("settings", [{"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}, {"targets": ()}])

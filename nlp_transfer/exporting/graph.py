@@ -20,13 +20,13 @@ from nlp_transfer.data.features import Features
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.exporting.example import described, example
 from nlp_transfer.exporting.folders import refuse_existing, written
-from nlp_transfer.exporting.sample import sample
+from nlp_transfer.exporting.sample import apart, sample
 from nlp_transfer.quiet import quiet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Run
 
 TOLERANCE = 1e-4
-"""How far the outputs of a graph may be from the run's, in fp32."""
+"""How far the outputs of a graph may be from the run's, in fp32, as `apart` has it."""
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
@@ -126,7 +126,7 @@ def _traced(model: nn.Module, inputs: Mapping[str, Tensor], file: Path) -> list[
 
 
 def _difference(model: nn.Module, batches: list[dict[str, Tensor]], file: Path, outputs: list[str]) -> float:
-    """The largest difference between the graph's outputs and the model's."""
+    """How far the graph's outputs are from the model's."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -137,7 +137,7 @@ def _difference(model: nn.Module, batches: list[dict[str, Tensor]], file: Path, 
         with torch.no_grad():
             expected = model(**{name: values.to(device) for name, values in inputs.items()})
         for name, value in zip(outputs, found, strict=True):
-            largest = max(largest, float(np.abs(value - expected[name].float().cpu().numpy()).max()))
+            largest = max(largest, apart(value, expected[name].float().cpu().numpy()))
     return largest
 
 

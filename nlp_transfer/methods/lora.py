@@ -78,7 +78,9 @@ class LoRA(Method):
                 raise RequestError(
                     f"method.targets {target} matches no linear. There is: {listing(suffixes(available), 20)}."
                 )
-        refuse_gaps(model, chosen, asked, available)
+        # each target by itself: blocks that lack one may have another
+        for end in [""] if self.targets == (ALL_LINEAR,) else suffixes(chosen):
+            refuse_gaps(model, [name for name in chosen if not end or name.rpartition(".")[2] == end], asked, available)
         if self.layers is not None or self.top:
             names = block_names(model)
             inside = tuple(f"{names[number]}." for number in tuned_blocks(model, self.layers, self.top))
