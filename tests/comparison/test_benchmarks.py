@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nlp_transfer import methods
 from nlp_transfer.comparison.conclusion import conclude
 
 ROOT = Path(__file__).parent.parent.parent
@@ -187,3 +188,29 @@ def test_a_table_of_methods_takes_the_rate_that_validation_likes_best(method_tab
     del runs["trec", "lora", method_table.trial_rates("trec", "lora")[1], 2]
     assert "lora" not in method_table.filled(text, runs)
     assert "Not measured yet." in method_table.filled(text, {})
+
+
+def test_the_table_of_all_methods_has_their_default_rates_and_what_was_measured(method_table: Any) -> None:
+    """Weights that learn and bytes on disk are those of the runs on TREC, rounded."""
+    runs = {
+        method: figures
+        for (case, method, *_), figures in method_table.finished(method_table.FILE).items()
+        if case == "trec"
+    }
+    text = (DOCS / "methods.md").read_text(encoding="utf-8")
+    found = re.findall(
+        r"^\| `(\w+)` \| [^|]+ \| ([\d.]+ [kM]) \| ([\de.-]+) \|[^|]+\|[^|]+\| ([\d.]+ [kM]B) \|", text, re.MULTILINE
+    )
+    assert {name for name, *_ in found} == {*methods.names()}
+    for name, weights, rate, disk in found:
+        assert float(rate) == methods.find(name).default_learning_rate, name
+        run = runs["adapter-pfeiffer" if name == "adapter" else name]
+        assert near(weights, run["trainable"]), name
+        assert near(disk.removesuffix("B"), run["stored_bytes"]), name
+
+
+def near(said: str, value: float) -> bool:
+    """Whether a number in thousands or millions is what a value is rounded to."""
+    number, unit = said.split()
+    digits = len(number.partition(".")[2])
+    return float(number) == round(value / {"k": 1e3, "M": 1e6}[unit], digits)
