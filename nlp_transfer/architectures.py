@@ -219,7 +219,7 @@ def architecture_of(model: nn.Module) -> Architecture:
     if kind not in TABLE:
         raise RequestError(
             f'the parts of the architecture "{kind}" are not known. {did_you_mean(kind, TABLE)} '
-            "The methods full, head and lora work without."
+            "The methods full, head and lora work without, but for settings that count blocks."
         )
     entry = TABLE[kind]
     return replace(
