@@ -244,8 +244,10 @@ def _train(
                 "the model's outputs for the validation rows are no numbers any more, though the loss was one until the last "
                 f"step. Try a lower --train.learning_rate (it was {settings.learning_rate:g})."
             )
-        answers = decoded(task, outputs, features["validation"].columns, validation)
-        return task.metrics(judged_from(task, answers, validation))
+        # the best epoch is the best as it will be used
+        fitted = task.calibrate(outputs, features["validation"].columns, validation)
+        answers = decoded(fitted, outputs, features["validation"].columns, validation)
+        return fitted.metrics(judged_from(fitted, answers, validation))
 
     features = {name: features[name] for name in ("train", "validation")}
     plan = planned(learned(features["train"]), settings, recipe.seed)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from nlp_transfer import Recipe, RequestError, cli, fine_tune, load_run, samples
+from nlp_transfer import Recipe, RequestError, cli, fine_tune, load_run, samples, tasks
 from nlp_transfer.data.files import read
 from tests.processes import FRESH, start_together
 
@@ -259,6 +259,26 @@ def test_the_best_epoch_is_the_one_that_is_saved(tiny_bert: Path, tmp_path: Path
     assert len(scores) == 5
     assert run.scores["validation"]["accuracy"] == pytest.approx(max(scores.values()))
     assert scores[run.report["training"]["best_epoch"]] == max(scores.values())
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_the_best_epoch_goes_by_the_score_that_is_reported(task: str, tiny_bert: Path, tmp_path: Path) -> None:
+    """With the thresholds that are chosen at the end, where a task has some."""
+    run = fine_tune(
+        task=task,
+        model=str(tiny_bert),
+        data={"source": str(samples.path(task)), "limit": 60},
+        train={"epochs": 3, "learning_rate": 5e-3, "precision": "fp32"},
+        output=tmp_path / "run",
+        silent=True,
+    )
+    lines = [json.loads(line) for line in (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    reached = {line["epoch"]: line["validation"] for line in lines if "validation" in line}
+    best = reached[run.report["training"]["best_epoch"]]
+    assert best == pytest.approx(dict(run.scores["validation"]), abs=1e-5)
+    metric, higher = run.task.primary
+    chosen = max if higher else min
+    assert best[metric] == chosen(each[metric] for each in reached.values())
 
 
 def test_patience_ends_training_early(tiny_bert: Path, tmp_path: Path) -> None:
