@@ -511,6 +511,7 @@ class Reads512:
     name = "reads-512"
     settings = ModelSettings()
     config = BertConfig()
+    revision = "0" * 40
 
     def max_length(self, cap=True):
         return 256 if cap else 512
@@ -524,6 +525,7 @@ def test_resolving_settles_every_automatic_value():
     assert houlsby.resolved(Reads512(), torch.device("cpu")).train.learning_rate == 1e-3
     assert resolved.train.precision in ("fp32", "bf16")
     assert resolved.data.max_length == 256
+    assert resolved.model.revision == Reads512.revision
     assert resolved.head.pooling == "own"
     assert resolved.resolved(Reads512(), torch.device("cpu")) == resolved
 
