@@ -549,7 +549,8 @@ def test_resolving_keeps_what_was_given_and_refuses_texts_too_long():
         "train": TrainSettings(learning_rate=1.0, precision="fp32", frozen="fp32"),
         "head": HeadSettings("last"),
     }
-    recipe = Recipe(Sentiment(), DataSettings("a.csv", max_length=512), **given_values)
+    found = ModelSettings(revision=Reads512.revision)
+    recipe = Recipe(Sentiment(), DataSettings("a.csv", max_length=512), found, **given_values)
     assert recipe.resolved(Reads512(), torch.device("cpu")) == recipe
     long = Recipe(Sentiment(), DataSettings("a.csv", max_length=513))
     with pytest.raises(RequestError, match=r"data\.max_length.*513.*512"):
