@@ -107,11 +107,11 @@ class Blocks:
         aim = count * total / len(self.members)
         taken = self._one_of_each(order, aim)
         held = self.kinds[taken].sum(0)
-        for block in order:
+        for block in order[~np.isin(order, taken)]:
             after = held + self.kinds[block]
             if held.sum() >= count or len(taken) >= self.count // 2:
                 break
-            if block not in taken and (after < total).all() and np.abs(after - aim).sum() < np.abs(held - aim).sum():
+            if (after < total).all() and np.abs(after - aim).sum() < np.abs(held - aim).sum():
                 taken.append(block)
                 held = after
         chosen = np.zeros(self.count, dtype=bool)
