@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda word: [int(seed) for seed in word.split(",")], default=[0, 1])
     parser.add_argument("--max_steps", type=int, help="end each training so early, and keep no result: a trial")
     parser.add_argument("--limit", type=int, help="the first so many rows of every split, and keep no result: a trial")
+    parser.add_argument("--runs", type=Path, help="keep the runs of ours in this folder, to look into")
     parser.add_argument("--speed", action="store_true", help="only the seconds that decoding 2,000 windows takes")
     parser.add_argument("--data-root", type=Path, help="the folder of the data sets, instead of NLP_TRANSFER_DATA")
     arguments = parser.parse_args()
@@ -53,14 +54,17 @@ def once(name: str, seed: int, arguments: argparse.Namespace) -> Figures:
     if not trial and (known := finished().get((name, seed))):
         return known
     with TemporaryDirectory() as temporary:
-        named = {case.data, case.judged_on} - {None}
+        named = [data for data in (case.data, case.judged_on) if data]
         folders = {
-            data: first_rows(data_folder(arguments.data_root, str(data)), arguments.limit, Path(temporary) / str(data))
+            data: first_rows(data_folder(arguments.data_root, data), arguments.limit, Path(temporary) / data)
             for data in named
         }
-        train = ours if case.contender == "ours" else trainer
+        output = (arguments.runs or Path(temporary)) / f"{name}-{seed}"
         started = time.process_time()
-        figures = train(case, seed, {str(data): folder for data, folder in folders.items()}, arguments.max_steps)
+        if case.contender == "ours":
+            figures = ours(case, seed, folders, arguments.max_steps, output)
+        else:
+            figures = trainer(case, seed, folders, arguments.max_steps)
         figures["cpu_seconds"] = round(time.process_time() - started, 1)
     if not trial:
         FILE.parent.mkdir(exist_ok=True)
@@ -83,31 +87,32 @@ def first_rows(folder: Path, limit: int | None, scratch: Path) -> Path:
     return scratch
 
 
-def ours(case: Case, seed: int, folders: dict[str, Path], max_steps: int | None) -> Figures:
+def ours(case: Case, seed: int, folders: dict[str, Path], max_steps: int | None, output: Path) -> Figures:
     """One run of this project."""
-    with TemporaryDirectory() as temporary:
-        run = fine_tune(
-            model=model_path(case.model),
-            task={"name": "qa", "stride": case.stride},
-            method=case.method,
-            data={"source": str(folders[case.data]), "max_length": case.max_length},
-            train={
-                "epochs": case.epochs,
-                "max_steps": max_steps,
-                "batch_size": case.batch_size,
-                "learning_rate": case.learning_rate,
-            },
-            seed=seed,
-            output=Path(temporary) / "run",
-            silent=True,
-        )
-        figures: Figures = {split: dict(run.scores[split]) for split in ("validation", "test")}
-        if case.judged_on:
-            figures["transfer"] = run.evaluate(folders[case.judged_on] / "test.jsonl").scores
-        figures["train_seconds"] = run.report["time"]["train_seconds"]
-        figures["precision"] = run.report["recipe"]["train"]["precision"]
-        figures["threshold"] = run.report["details"]["test"]["no_answer_threshold"]
-        return {**figures, **run.report["parameters"]}
+    run = fine_tune(
+        model=model_path(case.model),
+        task={"name": "qa", "stride": case.stride},
+        method=case.method,
+        data={"source": str(folders[case.data]), "max_length": case.max_length},
+        train={
+            "epochs": case.epochs,
+            "max_steps": max_steps,
+            "batch_size": case.batch_size,
+            "learning_rate": case.learning_rate,
+            "warmup": case.warmup,
+            "weight_decay": case.weight_decay,
+        },
+        seed=seed,
+        output=output,
+        silent=True,
+    )
+    figures: Figures = {split: dict(run.scores[split]) for split in ("validation", "test")}
+    if case.judged_on:
+        figures["transfer"] = run.evaluate(folders[case.judged_on] / "test.jsonl").scores
+    figures["train_seconds"] = run.report["time"]["train_seconds"]
+    figures["precision"] = run.report["recipe"]["train"]["precision"]
+    figures["threshold"] = run.report["details"]["test"]["no_answer_threshold"]
+    return {**figures, **run.report["parameters"]}
 
 
 def decoding_speed(count: int = 2000, tokens: int = 256, per_question: int = 2) -> dict[str, float]:

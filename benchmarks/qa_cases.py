@@ -25,6 +25,8 @@ class Case:
     batch_size: int = 32
     max_length: int = 256
     stride: int = 64
+    warmup: float = 0.0
+    weight_decay: float = 0.0
     judged_on: str | None = None
     """Data whose test rows are answered too."""
 
