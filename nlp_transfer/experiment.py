@@ -18,7 +18,8 @@ from torch import nn
 from nlp_transfer import environment, remote_code, report
 from nlp_transfer.backbone import Backbone, LoadedModel
 from nlp_transfer.configurations import Pin
-from nlp_transfer.data.activations import Once, unchanging
+from nlp_transfer.data.activations import Once
+from nlp_transfer.data.apart import unchanging
 from nlp_transfer.data.batches import LengthBuckets, padding, planned
 from nlp_transfer.data.encoding import tokens_in
 from nlp_transfer.data.features import Features, learned

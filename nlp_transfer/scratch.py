@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow
@@ -44,6 +44,18 @@ def scratch() -> Path:
             if os.access(folder, os.W_OK):
                 return folder
     return Path(tempfile.gettempdir())
+
+
+def take(file: IO[bytes], size: int) -> None:
+    """Make a file so long, and take its bytes from the disk at once where the system can: a mapped page for which there is no
+    room later ends the process.
+
+    Raises:
+        OSError: where there is no room.
+    """
+    file.truncate(size)
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
 def numbers(count: int, kind: Any) -> np.ndarray:

@@ -17,6 +17,10 @@ Reading = Literal["cls", "last", "mean", "all"]
 """Which token vectors a head reads: one of them, their mean, or each."""
 
 
+class Inseparable(Exception):
+    """What never changes of a model and what trains cannot be run apart; says why."""
+
+
 class StandIn(nn.Module):
     """Stands where the backbone stood: hands on the vectors that come in as `inputs_embeds` (rows, tokens, width).
 
@@ -48,12 +52,12 @@ class HeadAlone:
         """`probe`: a batch with texts of several lengths, by which it is found out what the head reads.
 
         Raises:
-            ValueError: where the model cannot be taken apart so: something in its backbone learns, or its head reads
+            Inseparable: where the model cannot be taken apart so: something in its backbone learns, or its head reads
                 more than the backbone's last vectors.
         """
         backbone = model.base_model
         if backbone is model or any(parameter.requires_grad for parameter in backbone.parameters()):
-            raise ValueError("a part of the backbone learns")
+            raise Inseparable("a part of the backbone learns")
         self.backbone = backbone
         with torch.inference_mode():
             self.gives_pooled = self._output(probe).get("pooler_output") is not None
@@ -118,7 +122,7 @@ class HeadAlone:
             whole = logits(model(**probe.inputs))
             alone = logits(self.model(**self.inputs(probe, self.vectors(probe)[0]).inputs))
         if whole.shape != alone.shape or not torch.allclose(whole, alone, atol=1e-4):
-            raise ValueError("its head reads more of the backbone than the last vectors")
+            raise Inseparable("its head reads more of the backbone than the last vectors")
 
 
 def logits(outputs: Any) -> Tensor:

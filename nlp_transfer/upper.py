@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nlp_transfer.architectures import blocks
-from nlp_transfer.standin import logits
+from nlp_transfer.standin import Inseparable, logits
 from nlp_transfer.training.batch import Batch
 
 STATES = "stored_states"
@@ -58,16 +59,23 @@ class UpperPart:
     reading = "all"
     gives_pooled = False
 
-    def __init__(self, model: nn.Module, count: int, probe: Batch) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        count: int,
+        probe: Batch,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         """Take a model apart.
 
         Args:
             model: with a method applied; it stays as it is, and shares its weights with this part.
             count: how many blocks, from the bottom, never change, as the embeddings do not.
             probe: a batch with texts of several lengths, by which it is found out whether this family can be taken apart so.
+            autocast: in which the model trains; its frozen linears may be held in what it multiplies in.
 
         Raises:
-            ValueError: where it cannot.
+            Inseparable: where it cannot.
         """
         self.backbone = model
         self.count = count
@@ -77,7 +85,7 @@ class UpperPart:
         self.model._forward_pre_hooks = OrderedDict(model._forward_pre_hooks)
         self.model._forward_pre_hooks_with_kwargs = OrderedDict(model._forward_pre_hooks_with_kwargs)
         self.model.register_forward_pre_hook(self._hand_over, with_kwargs=True)
-        self._check(probe)
+        self._check(probe, autocast)
 
     def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The states above the lowest blocks (rows, tokens, width), and which are no padding (rows, tokens)."""
@@ -109,15 +117,15 @@ class UpperPart:
         self._stand_ins[0].states = kwargs.pop(STATES)
         return args, kwargs
 
-    def _check(self, probe: Batch) -> None:
+    def _check(self, probe: Batch, autocast: Callable[[], AbstractContextManager[Any]]) -> None:
         """Hold this part against the whole model."""
         self.backbone.eval()
         self.model.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast():
             whole = logits(self.backbone(**probe.inputs))
             apart = logits(self.model(**self.inputs(probe, self.vectors(probe)[0]).inputs))
         if whole.shape != apart.shape or not torch.allclose(whole, apart, atol=1e-4):
-            raise ValueError("its blocks read more than the states of those below")
+            raise Inseparable("its blocks read more than the states of those below")
 
 
 def _with(model: nn.Module, replaced: Mapping[nn.Module, nn.Module]) -> Any:

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from nlp_transfer.models.pooled import PooledClassifier, PooledConfig
-from nlp_transfer.standin import HeadAlone
+from nlp_transfer.standin import HeadAlone, Inseparable
 from nlp_transfer.training.batch import Batch
 from tests.families import FAMILIES
 
@@ -89,7 +89,7 @@ def test_the_heads_weights_are_the_models_own() -> None:
 
 def test_a_backbone_that_learns_cannot_be_left_out() -> None:
     model = BertForSequenceClassification(FAMILIES["bert"]())
-    with pytest.raises(ValueError, match="a part of the backbone learns"):
+    with pytest.raises(Inseparable, match="a part of the backbone learns"):
         HeadAlone(model, batch(0))
 
 
@@ -100,5 +100,5 @@ def test_a_head_that_reads_more_than_the_last_vectors_is_found_out() -> None:
             outputs.logits = outputs.logits + self.bert.__class__.__name__.count("BertModel")
             return outputs
 
-    with pytest.raises(ValueError, match="reads more of the backbone"):
+    with pytest.raises(Inseparable, match="reads more of the backbone"):
         HeadAlone(frozen(Peeking(FAMILIES["bert"]())), batch(0))

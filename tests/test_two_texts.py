@@ -13,7 +13,8 @@ import torch
 
 from nlp_transfer import cli, fine_tune, load_run, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
-from nlp_transfer.data.activations import Once, unchanged
+from nlp_transfer.data.activations import Once
+from nlp_transfer.data.apart import unchanged
 from nlp_transfer.data.choices import choose_columns
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.files import Table

@@ -15,7 +15,8 @@ from transformers import AutoModel, DebertaV2Config, set_seed
 
 from nlp_transfer import RequestError, fine_tune, load_run, methods, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
-from nlp_transfer.data.activations import HALF, Once, StoredFeatures, unchanging
+from nlp_transfer.data.activations import HALF, Once, StoredFeatures
+from nlp_transfer.data.apart import unchanging
 from nlp_transfer.data.batches import LengthBuckets
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.settings import DataSettings

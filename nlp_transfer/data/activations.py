@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import Tensor
 
-from nlp_transfer.architectures import blocks, body, embeddings
 from nlp_transfer.data import identity, provenance
+from nlp_transfer.data.apart import unchanged
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.grouping import grouped
 from nlp_transfer.data.store import Making, NoRoom, Store
-from nlp_transfer.data.vectors import HALF, LARGE, VALUES, Vectors, as_bits, read
+from nlp_transfer.data.vectors import HALF, VALUES, Vectors, as_bits, read, room
 from nlp_transfer.environment import processes
-from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.scratch import numbers
-from nlp_transfer.standin import HeadAlone
+from nlp_transfer.standin import HeadAlone, Inseparable
 from nlp_transfer.training.batch import Batch
 from nlp_transfer.upper import UpperPart
 
@@ -103,9 +99,9 @@ class Once:
             return model, features
         started = time.perf_counter()
         try:
-            part = unchanged(model, features["train"], frozen_blocks)
+            part = unchanged(model, features["train"], frozen_blocks, self.autocast)
             stored = self.over(part, features, say)
-        except ValueError as reason:
+        except (Inseparable, NoRoom) as reason:
             say(f"what never changes runs in every epoch: {reason}.")
             return model, features
         reused = [name for name, split in stored.items() if split.reused is not None]
@@ -130,23 +126,29 @@ class Once:
         """The same splits, with what the part that trains reads of each row stored.
 
         Raises:
-            ValueError: where there is no room for it.
+            NoRoom: where there is none for it.
         """
         part.backbone.eval()
-        known = provenance.of_part(part, self.autocast, self.half) if self.store else {}
+        store = self.store if provenance.known(part, features["train"]) else None
+        known = provenance.of_part(part, self.autocast, self.half) if store else {}
         found = {}
         for name, split in features.items():
-            vectors, reused = self._vectors(part, split, known, say)
+            vectors, reused = self._vectors(part, split, store, known, say)
             found[name] = StoredFeatures(split.task, split.tokenizer, split.columns, part, vectors, reused)
         return found
 
     def _vectors(
-        self, part: HeadAlone | UpperPart, features: Features, known: Mapping[str, Any], say: Callable[[str], None]
+        self,
+        part: HeadAlone | UpperPart,
+        features: Features,
+        store: Store | None,
+        known: Mapping[str, Any],
+        say: Callable[[str], None],
     ) -> tuple[Vectors, float | None]:
         """The vectors of a split, and the seconds that they took an earlier run, None where they were computed now."""
         per_row = np.ones(len(features), dtype=np.int64) if part.reading != "all" else features.lengths
         starts = np.concatenate([[0], np.cumsum(per_row + int(part.gives_pooled))])
-        store, state = self.store, processes()
+        state = processes()
         if store is None:
             return Vectors(self._computed(part, features, starts, None, say), starts), None
         key = identity.key("activations", **known, **provenance.of_rows(features))
@@ -154,9 +156,10 @@ class Once:
         alone = state.num_processes == 1
         with store.turn(key, wait=alone) if state.is_local_main_process else nullcontext(False) as mine:
             entry = store.find(key)
-            if _everywhere(entry is not None):
+            kept = read(entry)
+            if _everywhere(kept is not None):
                 assert entry is not None
-                values = read(entry)
+                values = cast(np.ndarray, kept)
                 self._allow(values.nbytes)
                 return Vectors(values, starts), float(entry.told["seconds"])
             with store.making(key) if mine else nullcontext(None) as making:
@@ -169,8 +172,8 @@ class Once:
                         "shape": values.shape,
                         "half": values.dtype == HALF,
                     }
-                    entry = making.keep(**told, rows=len(features))
-                    values = values if entry is None else read(entry)
+                    kept = read(making.keep(**told, rows=len(features)))
+                    values = values if kept is None else kept
         return Vectors(values, starts), None
 
     def _computed(
@@ -186,7 +189,7 @@ class Once:
         for indices, vectors, mask in self._passes(part, features):
             if values is None:
                 shape, dtype = (int(starts[-1]), vectors.shape[-1]), HALF if half else np.dtype(np.float32)
-                values = self._empty(shape, dtype, making, say)
+                values = self._agreed(shape, dtype, making, say)
             for i, index in enumerate(indices):
                 kept = vectors[i][mask[i]]
                 values[starts[index] : starts[index + 1]] = as_bits(kept) if half else kept
@@ -219,12 +222,30 @@ class Once:
         """Refuse vectors of more bytes than they may take, also where they lie in the store.
 
         Raises:
-            ValueError: for them.
+            NoRoom: for them.
         """
         if size > self.gigabytes * 2**30:
-            raise ValueError(
+            raise NoRoom(
                 f"its activations would take {size / 2**30:.2f} GiB, and train.store_gigabytes is {self.gigabytes:g}"
             )
+
+    def _agreed(
+        self, shape: tuple[int, int], dtype: np.dtype[Any], making: Making | None, say: Callable[[str], None]
+    ) -> np.ndarray:
+        """Room for the vectors, in all processes or in none: they must all train the same.
+
+        Raises:
+            NoRoom: where one of them has none.
+        """
+        values, refusal = None, None
+        try:
+            values = self._empty(shape, dtype, making, say)
+        except NoRoom as reason:
+            refusal = str(reason)
+        for each in _of_all(refusal):
+            if each is not None:
+                raise NoRoom(each)
+        return cast(np.ndarray, values)
 
     def _empty(
         self, shape: tuple[int, int], dtype: np.dtype[Any], making: Making | None, say: Callable[[str], None]
@@ -236,46 +257,17 @@ class Once:
                 return np.memmap(making.room(VALUES, size), mode="r+", dtype=dtype, shape=shape)
             except NoRoom as reason:
                 say(f"what is computed once is kept for this run alone: {reason}.")
-        if size <= LARGE:
-            return np.empty(shape, dtype=dtype)
-        if size > (free := shutil.disk_usage(self.folder).free):
-            raise ValueError(
-                f"{self.folder} has room for {free // 2**20} MiB, and its activations would take {size // 2**20}"
-            )
-        # a file without a name: it is gone when this process is, however it ends
-        with tempfile.TemporaryFile(dir=self.folder) as file:
-            return np.memmap(file, mode="w+", dtype=dtype, shape=shape)
+        return room(shape, dtype, self.folder)
 
 
 def _everywhere(here: bool) -> bool:
     """Whether all processes say so: they must take the same turn."""
-    return all(gather_object([here])) if processes().num_processes > 1 else here
+    return all(_of_all(here))
 
 
-def unchanged(model: Any, features: Features, frozen_blocks: int) -> HeadAlone | UpperPart:
-    """The part of a model that trains where so many blocks never change.
-
-    Raises:
-        ValueError: as `HeadAlone` and `UpperPart`.
-    """
-    order = np.argsort(features.lengths, kind="stable")
-    spread = order[np.linspace(0, len(order) - 1, num=min(4, len(order))).astype(int)]
-    device = processes().device
-    probe = features.fetch(np.unique(spread)).to(device)
-    if frozen_blocks < EVERY_BLOCK:
-        return UpperPart(model.to(device), frozen_blocks, probe)
-    if not isinstance(model, PreTrainedModel):
-        raise ValueError("the method put modules into it")
-    return HeadAlone(model.to(device), probe)
-
-
-def unchanging(model: nn.Module, count: int) -> list[nn.Module]:
-    """What never changes where a method leaves so many blocks from the bottom as they are: these and the embeddings."""
-    if count <= 0:
-        return []
-    if count >= EVERY_BLOCK:
-        return [body(model)]
-    return [*embeddings(model), *blocks(model)[:count]]
+def _of_all(here: Any) -> list[Any]:
+    """What each process says."""
+    return gather_object([here]) if processes().num_processes > 1 else [here]
 
 
 def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,13 @@ _remembered: dict[str, Dataset] = {}
 
 def encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store: Store | None) -> Dataset:
     """Rows encoded by the tokenizer's batch API, as `Features.of`; those of a while ago, or of an earlier run, where equal."""
+    if not tokenizer.is_fast or identity.code_of(type(task)) is None:
+        return made(rows, task, tokenizer)  # only a fast tokenizer, and code in a file, can tell what they depend on
     key = _key(rows, task, tokenizer)
     found = _remembered.pop(key, None)
     if found is None:
         large = rows.data.nbytes * len(rows) >= SMALL * max(1, rows.data.num_rows)
-        # only a fast tokenizer can tell what it depends on
-        known = large and tokenizer.is_fast and identity.code_of(type(task))
-        found = _from_store(store, key, rows, task, tokenizer) if store and known else made(rows, task, tokenizer)
+        found = _from_store(store, key, rows, task, tokenizer) if store and large else made(rows, task, tokenizer)
     _remembered[key] = found
     while sum(each.data.nbytes for each in _remembered.values()) > REMEMBERED:
         del _remembered[next(iter(_remembered))]
@@ -126,16 +126,17 @@ def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: Pr
                         entry = making.keep(seconds=time.perf_counter() - started, rows=len(rows))
                     except (NoRoom, OSError) as reason:  # a full disk among them
                         store.say(f"encoded rows are kept for this run alone: {reason}.")
-    if entry is None:
-        return made(rows, task, tokenizer)
-    with (entry.path / ENCODED).open("rb") as file:
-        return mapped(file)
+    with suppress(OSError):  # who makes room may have removed it meanwhile
+        if entry is not None:
+            with (entry.path / ENCODED).open("rb") as file:
+                return mapped(file)
+    return made(rows, task, tokenizer)
 
 
 def _key(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> str:
     """What the encoding of rows depends on: their cells, the task and its code, the tokenizer and its limit."""
     # a fast tokenizer describes itself, after the truncation and the padding of its last call
-    described = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(id(tokenizer))
+    described = tokenizer.backend_tokenizer.to_str()
     return identity.key(
         "encoded",
         cells=identity.cells(rows, without=(PLACE,)),

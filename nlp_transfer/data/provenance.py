@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlp_transfer.architectures import blocks, body
 from nlp_transfer.backbone import DROPOUT
@@ -45,6 +45,7 @@ def of_part(
     return {
         "weights": identity.weights(_below(part)),
         "model": [type(inside).__name__, json.dumps(settings, default=str), inside.config._attn_implementation],
+        "modules": _code(part),
         "blocks": part.count if isinstance(part, UpperPart) else "all",
         "reading": [part.reading, part.gives_pooled],
         "precision": [multiplied, half, torch.get_float32_matmul_precision()],
@@ -66,12 +67,27 @@ def of_rows(features: Features) -> dict[str, Any]:
     }
 
 
+def known(part: HeadAlone | UpperPart, features: Features) -> bool:
+    """Whether all code that makes vectors stands in files, and so can be told from another of the same name."""
+    return None not in [*_code(part).values(), identity.code_of(type(features.task))]
+
+
+def _code(part: HeadAlone | UpperPart) -> dict[str, str | None]:
+    """The classes of the modules that make a part's vectors, with a hash of the file of each."""
+    others = {module for block in _above(part) for module in block.modules()}
+    kinds = {type(module) for module in body(part.backbone).modules() if module not in others}
+    return {f"{kind.__module__}.{kind.__qualname__}": identity.code_of(kind) for kind in kinds}
+
+
 def _below(part: HeadAlone | UpperPart) -> Iterator[tuple[str, Tensor]]:
     """The tensors by which a part's vectors are made, and perhaps a few more, but none that learns or stands above."""
     inside = body(part.backbone)
-    above = blocks(part.backbone)[part.count :] if isinstance(part, UpperPart) else []
-    others = {id(tensor) for block in above for tensor in (*block.parameters(), *block.buffers())}
+    others = {id(tensor) for block in _above(part) for tensor in (*block.parameters(), *block.buffers())}
     for name, tensor in (*inside.named_parameters(), *inside.named_buffers()):
         # peft keeps the head as it was, at random, beside the one that learns
         if id(tensor) not in others and not tensor.requires_grad and ".original_module." not in name:
             yield name, tensor
+
+
+def _above(part: HeadAlone | UpperPart) -> list[nn.Module]:
+    return blocks(part.backbone)[part.count :] if isinstance(part, UpperPart) else []

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ import xxhash
 from filelock import FileLock, Timeout
 
 from nlp_transfer.errors import RequestError
-from nlp_transfer.scratch import cache
+from nlp_transfer.scratch import cache, take
 
 LIMIT = "NLP_TRANSFER_CACHE_GIGABYTES"
 """The variable that says what all entries together may take."""
@@ -182,17 +181,25 @@ class Store:
         """
         if size > self.gigabytes * 2**30:
             raise NoRoom(f"it would take {size / 2**30:.2f} GiB, and {LIMIT} is {self.gigabytes:g}")
-        if 2 * size > (free := shutil.disk_usage(self.folder).free):
-            raise NoRoom(f"{self.folder} has {free // 2**20} MiB left, and as much as is kept must stay free")
         self._clear_up()
         entries = sorted(self._entries())
+        self._spare(size, sum(each for _, each, _ in entries))
         others = (path for path in self.folder.glob(f"{PART}*") if path != where)
         used = sum(each for _, each, _ in entries) + sum(map(_size, others))
         for _, each, path in entries:
-            if used + size <= self.gigabytes * 2**30:
+            if used + size <= self.gigabytes * 2**30 and 2 * size <= self._free():
                 break
             _remove(path)
             used -= each
+        self._spare(size, 0)  # somebody may still read what has gone
+
+    def _spare(self, size: int, evictable: int) -> None:
+        """Refuse so many bytes where the disk could not spare twice as many, even if these others went."""
+        if 2 * size > (free := self._free()) + evictable:
+            raise NoRoom(f"{self.folder} has {free // 2**20} MiB left, and as much as is kept must stay free")
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self.folder).free
 
     @property
     def used(self) -> int:
@@ -236,10 +243,7 @@ class Making:
         try:
             self.store.make_room(size, self.path)
             with (self.path / name).open("wb") as file:
-                # a mapped file that finds the disk full ends the process
-                file.truncate(size)
-                if size and sys.platform != "darwin":
-                    os.posix_fallocate(file.fileno(), 0, size)
+                take(file, size)
         except OSError as error:
             raise NoRoom(str(error)) from error
         return self.path / name

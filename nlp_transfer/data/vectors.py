@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import os
+import shutil
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nlp_transfer.data.store import Entry
+from nlp_transfer.data.store import Entry, NoRoom
+from nlp_transfer.scratch import take
 
 LARGE = 2**28
 """Bytes above which the vectors lie in a file that is mapped into memory, instead of in memory."""
@@ -42,6 +51,29 @@ class Vectors:
         return _numbers(padded)
 
 
+def room(shape: tuple[int, int], dtype: np.dtype[Any], folder: Path) -> np.ndarray:
+    """Room for vectors (vectors, width): in memory, or, where they are large, in a mapped file of a folder.
+
+    Raises:
+        NoRoom: where the disk has none.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size <= LARGE:
+        return np.empty(shape, dtype=dtype)
+    free = shutil.disk_usage(folder).free
+    try:
+        if size > free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        # a file without a name: it is gone when this process is, however it ends
+        with tempfile.TemporaryFile(dir=folder) as file:
+            take(file, size)
+            return np.memmap(file, mode="r+", dtype=dtype, shape=shape)
+    except OSError as error:
+        raise NoRoom(
+            f"{folder} has room for {free // 2**20} MiB, and its activations would take {size // 2**20} ({error.strerror})"
+        ) from error
+
+
 def as_bits(values: np.ndarray) -> np.ndarray:
     """The bits of numbers as bf16."""
     return torch.from_numpy(values).to(torch.bfloat16).view(torch.uint16).numpy()
@@ -52,10 +84,14 @@ def _numbers(values: np.ndarray) -> Tensor:
     return tensor.view(torch.bfloat16).float() if values.dtype == HALF else tensor
 
 
-def read(entry: Entry) -> np.ndarray:
-    """The values of an entry: in memory, or mapped into it where they are large."""
+def read(entry: Entry | None) -> np.ndarray | None:
+    """The values of an entry: in memory, or mapped into it where they are large; None where it has just gone."""
+    if entry is None:
+        return None
     dtype = HALF if entry.told["half"] else np.dtype(np.float32)
     shape = (int(entry.told["shape"][0]), int(entry.told["shape"][1]))
-    if (entry.path / VALUES).stat().st_size > LARGE:
-        return np.memmap(entry.path / VALUES, mode="r", dtype=dtype, shape=shape)
-    return np.fromfile(entry.path / VALUES, dtype=dtype).reshape(shape)
+    with suppress(OSError):
+        if (entry.path / VALUES).stat().st_size > LARGE:
+            return np.memmap(entry.path / VALUES, mode="r", dtype=dtype, shape=shape)
+        return np.fromfile(entry.path / VALUES, dtype=dtype).reshape(shape)
+    return None

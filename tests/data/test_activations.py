@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from transformers import set_seed
 
 from nlp_transfer import samples
 from nlp_transfer.backbone import Backbone, ModelSettings
-from nlp_transfer.data import activations
+from nlp_transfer.data import activations, vectors
 from nlp_transfer.data.activations import Once, StoredFeatures, by_tokens
 from nlp_transfer.data.batches import LengthBuckets
 from nlp_transfer.data.features import Features
@@ -78,7 +79,7 @@ def test_large_vectors_lie_in_a_file_that_nobody_has_to_remove(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, features = prepared(tiny_bert, "mean")
-    monkeypatch.setattr(activations, "LARGE", 100)
+    monkeypatch.setattr(vectors, "LARGE", 100)
     head, through = stored(model, features, tmp_path)
     assert isinstance(through["train"].vectors.values, np.memmap)
     assert list(tmp_path.iterdir()) == []
@@ -89,17 +90,39 @@ def test_large_vectors_lie_in_a_file_that_nobody_has_to_remove(
     assert mapped == losses(head, through["train"])
 
 
+@pytest.mark.parametrize("sees", ["little room", "enough"])
 def test_where_the_disk_is_too_small_the_backbone_runs_in_every_epoch(
-    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sees: str, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
     model, features = prepared(tiny_bert, "mean")
-    monkeypatch.setattr(activations, "LARGE", 0)
-    monkeypatch.setattr(activations.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr(vectors, "LARGE", 0)
+    if sees == "little room":
+        monkeypatch.setattr(vectors.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    else:  # others have taken it meanwhile
+        monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     said: list[str] = []
     same, unchanged = Once(nullcontext, tmp_path).through(model, features, Head().frozen_blocks(model), said.append)
     assert same is model
     assert unchanged is features
-    assert said[0].startswith("what never changes runs in every epoch")
+    assert said[0].startswith(f"what never changes runs in every epoch: {tmp_path} has room for ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_another_process_has_no_room_nobody_stores_anything(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, features = prepared(tiny_bert, "mean")
+    here, said = activations._of_all, []
+    monkeypatch.setattr(
+        activations, "_of_all", lambda told: [*here(told), "the other has none"] if told is None else [told]
+    )
+    same, unchanged = Once(nullcontext, tmp_path).through(model, features, Head().frozen_blocks(model), said.append)
+    assert same is model
+    assert unchanged is features
+    assert said == ["what never changes runs in every epoch: the other has none."]
 
 
 def test_the_frozen_part_has_no_dropout_and_the_head_draws_its_own_anew(tiny_bert: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from transformers import set_seed
 
 from nlp_transfer import fine_tune, methods, rows, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
-from nlp_transfer.data import activations, encoding, identity, store, vectors
+from nlp_transfer.data import encoding, identity, store, vectors
 from nlp_transfer.data.activations import Once, StoredFeatures
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.settings import DataSettings
@@ -28,6 +29,8 @@ from nlp_transfer.tasks.classification import Classification
 from tests.matrix import backbones
 
 FREEZE = {"method": "freeze", "lowest": 1}
+LORA = {"method": "lora", "layers": (1,)}
+ADAPTER = {"method": "adapter", "layers": (1,), "bottleneck_size": 8}
 
 
 @pytest.fixture(scope="module")
@@ -204,8 +207,7 @@ def test_what_is_mapped_from_the_store_is_what_was_computed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = Case(folder, half=True).run(None, tmp_path)[0]["train"]
-    for module in (activations, vectors):
-        monkeypatch.setattr(module, "LARGE", 100)
+    monkeypatch.setattr(vectors, "LARGE", 100)
     for _ in range(2):
         mapped = Case(folder, half=True).run(Store(tmp_path / "cache"), tmp_path)[0]["train"]
         assert isinstance(mapped.vectors.values, np.memmap)
@@ -219,6 +221,37 @@ def test_what_is_too_large_for_the_store_is_kept_for_the_run(folder: Path, tmp_p
     assert said[0].startswith("what is computed once is kept for this run alone: it would take 0.00 GiB")
     assert said[1].startswith("the lowest block ran once")
     assert Store(tmp_path / "cache").used == 0
+
+
+def test_what_goes_while_it_is_looked_for_is_computed_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, cache = Case(folder), Store(tmp_path / "cache")
+    expected = case.run(cache, tmp_path)[0]["train"].vectors.values
+    find = Store.find
+
+    def gone(self: Store, key: str) -> Any:
+        found = find(self, key)
+        if found:
+            shutil.rmtree(found.path)  # as another process that makes room does it
+        return found
+
+    monkeypatch.setattr(Store, "find", gone)
+    features, said = case.run(cache, tmp_path)
+    assert features["train"].reused is None
+    assert "ran once over" in said[0]
+    np.testing.assert_array_equal(features["train"].vectors.values, expected)
+
+
+def test_code_that_stands_in_no_file_could_be_any(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = identity.code_of
+    monkeypatch.setattr(identity, "code_of", lambda kind: None if "BertLayer" in kind.__name__ else known(kind))
+    cache = Store(tmp_path / "cache")
+    for _ in range(2):
+        assert Case(folder).run(cache, tmp_path)[0]["train"].reused is None
+    assert cache.used == 0
 
 
 def test_what_may_not_be_kept_is_not_reused_either(folder: Path, kept: tuple[Path, np.ndarray], tmp_path: Path) -> None:
@@ -308,19 +341,27 @@ def test_few_rows_are_not_worth_a_file(tiny_bert: Path, tmp_path: Path) -> None:
 # whole runs
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", [FREEZE, LORA, ADAPTER], ids=lambda method: method["method"])
 def test_runs_share_what_they_have_in_common_and_are_the_same_as_without(
-    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    method: dict[str, Any],
+    precision: str,
+    tiny_bert: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = {"model": str(tiny_bert), "task": "classification", "method": {"name": "freeze", "lowest": 1}}
+    settings = {name: value for name, value in method.items() if name != "method"}
+    given = {"model": str(tiny_bert), "task": "classification", "method": {"name": method["method"], **settings}}
     given |= {"data": {"source": str(samples.path("classification")), "limit": 40}}
-    given |= {"train": {"epochs": 2, "precision": "fp32"}}
+    given |= {"train": {"epochs": 2, "precision": precision}}
     monkeypatch.setattr(encoding, "SMALL", 0)
     weights, said = {}, {}
     for name, folder in (("off", "off"), ("first", str(tmp_path / "cache")), ("second", str(tmp_path / "cache"))):
         monkeypatch.setenv(CACHE, folder)
         encoding._remembered.clear()
         run = fine_tune(**given, output=tmp_path / name)
-        weights[name] = (run.artefact / "model.safetensors").read_bytes()
+        weights[name] = next(run.artefact.glob("*.safetensors")).read_bytes()
         said[name] = capsys.readouterr().err
         saved = run.report["time"]["saved_seconds"]
         assert sorted(saved) == (["activations", "encoded"] if name == "second" else [])

@@ -197,6 +197,31 @@ def test_who_reads_an_entry_that_goes_is_not_disturbed(tmp_path: Path) -> None:
         assert reading.read() == b"a" * MEGABYTE
 
 
+def test_a_disk_that_is_short_gets_room_from_what_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    for number in range(3):
+        keep(store, f"kind-000{number}", b"x" * MEGABYTE)
+        os.utime(tmp_path / f"kind-000{number}" / MANIFEST, (number, number))
+    left = tmp_path / f"{PART}kind-ff00"
+    left.mkdir()
+    (left / "file").write_bytes(b"x" * MEGABYTE)
+
+    def usage(_: Path) -> object:
+        # a disk of 5 MiB, on which nothing else lies
+        taken = sum(each.stat().st_size for each in tmp_path.rglob("*") if each.is_file())
+        return type("Usage", (), {"free": 5 * MEGABYTE - taken})()
+
+    monkeypatch.setattr(module.shutil, "disk_usage", usage)
+    # what a killed process left goes first, then the oldest
+    keep(store, "kind-0003", b"x" * (MEGABYTE + 2**16))
+    assert keys(store) == ["kind-0001", "kind-0002", "kind-0003"]
+    assert not left.exists()
+    # where even all of it is too little nothing goes
+    with pytest.raises(NoRoom, match="as much as is kept must stay free"):
+        keep(store, "kind-0004", b"x" * (3 * MEGABYTE))
+    assert keys(store) == ["kind-0001", "kind-0002", "kind-0003"]
+
+
 def test_what_is_too_large_is_not_kept_and_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path, gigabytes=MEGABYTE / 2**30)
     keep(store, "kind-0000")
