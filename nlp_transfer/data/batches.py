@@ -56,8 +56,9 @@ class LengthBuckets:
     """Which features, or rows with all their features, make which step of training: a function of (seed, epoch) alone.
 
     All are shuffled, every `POOL` steps' worth of them is sorted by length and cut into steps, and the steps are
-    shuffled: batches of similar lengths in random order. A step's rows are then dealt to its `accumulate` batches, or to
-    more: a batch has at most `batch_size` features, or one row.
+    shuffled: batches of similar lengths in random order. The rows that are left over, from a random place of the last pool,
+    make a smaller one. A step's rows are then dealt to its `accumulate` batches, or to more: a batch has at most `batch_size`
+    features, or one row.
 
     In each epoch every row is in one step, and in any of them as likely: the gradient that a step is expected to have is that
     of a batch drawn at random.
@@ -86,7 +87,12 @@ class LengthBuckets:
         """All steps of an epoch: each a list of batches, each an array of feature indices."""
         generator = np.random.default_rng([self.seed, number])
         rows_per_step = self.batch_size * self.accumulate
-        rows, _ = _pooled(self.lengths, rows_per_step, self.steps_per_epoch, generator)
+        rows, pool = _pooled(self.lengths, rows_per_step, self.steps_per_epoch, generator)
+        if over := len(rows) % rows_per_step:
+            # at the pool's end there are always its shortest
+            last = rows[(len(rows) - 1) // pool * pool :]
+            places = (generator.integers(len(last)) + np.arange(over)) % len(last)
+            last[:] = np.concatenate([np.delete(last, places), last[places]])
         starts = np.append(np.arange(0, len(rows), rows_per_step), len(rows))
         return Steps(rows, starts, generator.permutation(len(starts) - 1), 1, self._dealt)
 

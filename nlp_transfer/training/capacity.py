@@ -47,7 +47,7 @@ class Capacity:
         search = find_executable_batch_size(self._attempt, step, lambda: next(sizes, 0))
         self.model.to(self.accelerator.device)
         try:
-            found = search()
+            found = search(step)
         except RuntimeError as error:
             if "No executable batch size" not in str(error):
                 raise
@@ -61,8 +61,8 @@ class Capacity:
             )
         return replace(settings, batch_size=found, accumulate=step // found)
 
-    def _attempt(self, batch_size: int) -> int:
-        """A forward and a backward pass, beside what the optimiser will hold; the same number where they fit."""
+    def _attempt(self, batch_size: int, step: int) -> int:
+        """A forward and a backward pass, beside what will be held meanwhile; the same number where they fit."""
         engine = self.accelerator
         learning = [parameter for group in self.groups for parameter in group["params"]]
         indices = self.heaviest(batch_size)
@@ -71,6 +71,11 @@ class Capacity:
             # several processes hold their gradients once more, to send them
             copies = MOMENTS + int(engine.num_processes > 1)
             held = [torch.empty_like(parameter) for parameter in learning for _ in range(copies)]
+            held += [torch.empty_like(each) for group in self.groups if group.get("pull") for each in group["params"]]
+            if batch_size < step:
+                # the later batches of a step find the gradients of the earlier ones there
+                for parameter in learning:
+                    parameter.grad = torch.zeros_like(parameter)
             batch = self.fetch(mine if len(mine) else indices[:1]).to(engine.device)
             with engine.autocast():
                 outputs = self.model(**batch.inputs)

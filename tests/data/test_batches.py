@@ -255,6 +255,19 @@ def test_the_expected_gradient_is_that_of_all_rows(kind):
     assert abs(first.mean() - means.mean()) < 4 * means.std() / np.sqrt(len(first))
 
 
+@pytest.mark.parametrize("rows", [100, 1000])
+def test_rows_that_are_left_over_are_as_likely_long_as_short(rows):
+    lengths, epochs = skewed_lengths(rows), 100
+    plan, weights = LengthBuckets(lengths, 32, 1, 0), np.zeros(rows)
+    for number in range(epochs):
+        for step in plan.epoch(number):
+            weights[rows_of(step)] += rows / len(rows_of(step)) / plan.steps_per_epoch / epochs
+    # a smaller step of the shortest rows of the last pool would give the shortest tenth 2.5 and 1.2 times the mean weight
+    shortest = np.argsort(lengths, kind="stable")[: rows // 10]
+    assert weights.mean() == pytest.approx(1)
+    assert weights[shortest].mean() == pytest.approx(1, abs=0.1)
+
+
 REAL = {
     "sst2": ("sentiment", 128, 6_000, 1024),
     "amazon_books": ("sentiment", 256, None, 4096),

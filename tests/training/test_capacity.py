@@ -49,8 +49,8 @@ def memory_for(rows: int, error: RuntimeError, monkeypatch: pytest.MonkeyPatch) 
         yield seen
 
 
-def tried(model: Any, features: Features, settings: TrainSettings) -> TrainSettings:
-    groups = Full().parameter_groups(model, (), TrainSettings(learning_rate=1e-3))
+def tried(model: Any, features: Features, settings: TrainSettings, **method: Any) -> TrainSettings:
+    groups = Full(**method).parameter_groups(model, (), TrainSettings(learning_rate=1e-3))
     plan = LengthBuckets(features.lengths, settings.rows_at_once, 1, 0, features.counts)
     found = Capacity(model, groups, plan.heaviest, features.fetch, features.task.loss, accelerator("fp32"))
     return found.settle(settings)
@@ -116,7 +116,29 @@ def test_the_longest_rows_are_tried_with_room_for_the_optimiser(
     monkeypatch.setattr(Features, "fetch", seen)
     tried(model, features, TrainSettings(batch_size="auto"))
     assert sorted(features.lengths[fetched[0]]) == sorted(features.lengths)[-32:]
-    assert sum(held) >= 2 * sum(parameter.numel() for parameter in model.parameters())
+    assert sum(held) == 2 * sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_what_training_holds_meanwhile_is_held_in_the_try(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, features = prepared(tiny_bert)
+    held: list[int] = []
+    empty, begin = torch.empty_like, []
+
+    def counting(tensor: torch.Tensor) -> torch.Tensor:
+        held.append(tensor.numel())
+        return empty(tensor)
+
+    monkeypatch.setattr(capacity.torch, "empty_like", counting)
+    model.register_forward_pre_hook(
+        lambda *_: begin.append([parameter.grad is not None for parameter in model.parameters()])
+    )
+    with memory_for(8, CUDA, monkeypatch):
+        found = tried(model, features, TrainSettings(batch_size="auto"), pull=10.0)
+    assert (found.batch_size, found.accumulate) == (8, 4)
+    # two moments of the optimiser, and where the weights began, in the tries with 32, 16 and 8 rows
+    assert sum(held) == 3 * 3 * sum(parameter.numel() for parameter in model.parameters())
+    # the gradients of a step's earlier batches, where it has some
+    assert [{*there} for there in begin] == [{False}, {True}, {True}]
 
 
 def test_rows_of_many_windows_are_the_heaviest() -> None:
