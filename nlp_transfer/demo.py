@@ -80,7 +80,8 @@ COMPARED = {"epochs": 5, "batch_size": 16}
 
 
 def demo_of_methods() -> None:
-    """Compare four methods on a sample, with one seed; print what came out, and answer three texts with the best of them."""
+    """Compare four methods on a sample, with one seed; print what came out, and answer three texts with the one that
+    validation likes best."""
     name, folder = "classification", Path("runs") / "demo"
     console = Console(stderr=True)
     with live(Display(folder, METHODS, "accuracy", COMPARED["epochs"]), console):
@@ -101,7 +102,7 @@ def demo_of_methods() -> None:
     _print_entries(found)
     best = found["inside"]["best"]
     run = load_run(folder / best["folder"])
-    print(f"\n{best['candidate']} answers:")
+    print(f"\n{best['candidate']}, which validation likes best, answers:")
     _print_answers(name, run)
     print(f"\nThe report, with plots and errors: {folder / 'report.html'}")
     print("One seed shows no difference between methods; five do, on your own rows:")

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from nlp_transfer.comparison import choosing
 from nlp_transfer.comparison.drawing import Scores, draw
 from nlp_transfer.comparison.evidence import Evidence, Line
 from nlp_transfer.comparison.statistics import BOUNDS, Difference, Interval, Spread, differences, spread
 from nlp_transfer.errors import RequestError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of analysis.json."""
 
 
@@ -46,6 +47,8 @@ class Entry:
     forgetting: Mapping[str, float]
     """Means of what the backbone forgot, where that was measured."""
     unfinished: tuple[Unfinished, ...]
+    validation: float | None
+    """Mean of the score that is compared, on the validation rows."""
     best_run: str | None
     """The folder of the run that is best on validation."""
 
@@ -60,12 +63,22 @@ class Size:
     """From the reference."""
     transfer: tuple[Difference, ...]
     """From the same architecture, trained from scratch."""
-    baseline: Difference | None
-    """The reference, held against the best baseline."""
+    against_best: tuple[Difference, ...]
+    """Candidates better than the reference, or none being better, it and those not told from it: from the best of them."""
+    recommended: tuple[str, ...]
+    """Of these the best and those that are not shown to be worse than it; none without a verdict."""
+    over_baseline: tuple[Difference, ...]
+    """The recommended, without a verdict the reference: from the best baseline."""
 
     def entry(self, candidate: str) -> Entry:
         """The entry of a candidate."""
         return next(entry for entry in self.entries if entry.candidate == candidate)
+
+    @property
+    def without_verdict(self) -> list[str]:
+        """The candidates, but the reference, of which too few seeds finished, or none, or which were too few rows for."""
+        told = {name for each in self.differences for name in (each.reference, each.candidate) if each.has_verdict}
+        return [entry.candidate for entry in self.entries if not entry.baseline and entry.candidate not in told]
 
 
 @dataclass(frozen=True)
@@ -168,15 +181,20 @@ def _size(evidence: Evidence, train_rows: int) -> Size:
     scores = _scores(evidence, {**baselines, **runs})
     entries = [_entry(evidence, name, lines, scores.get(name)) for name, lines in {**runs, **baselines}.items()]
     compared = {name: each for name, each in scores.items() if name in runs}
+    known = {name: scores[name] for name in baselines if name in scores}
     held = differences(compared, reference, higher) if reference in compared else []
+    level = choosing.against_best(claimants := choosing.claimants(held, reference), compared, higher)
+    worse = {each.candidate for each in level if each.finding == "worse"}
+    recommended = [name for name in claimants if name not in worse]
+    stand = recommended or [name for name in [reference] if name in compared]
     return Size(
         train_rows=train_rows,
         entries=tuple(entries),
         differences=tuple(held),
         transfer=tuple(_transfer(entries, compared, higher)),
-        baseline=_over_baseline(
-            compared.get(reference), reference, {name: scores[name] for name in baselines if name in scores}, higher
-        ),
+        against_best=tuple(level),
+        recommended=tuple(recommended),
+        over_baseline=tuple(choosing.over_baseline(stand, compared, known, higher)),
     )
 
 
@@ -203,7 +221,8 @@ def _scores(evidence: Evidence, lines: Mapping[str, Sequence[Line]]) -> dict[str
 def _entry(evidence: Evidence, name: str, lines: Sequence[Line], scores: Scores | None) -> Entry:
     done = [line for line in lines if evidence.finished(line)]
     sign = 1 if evidence.protocol["higher_is_better"] else -1
-    best = max(done, key=lambda line: sign * line["scores"]["validation"][evidence.metric], default=None)
+    validation = {line["folder"]: line["scores"]["validation"][evidence.metric] for line in done}
+    best = max(validation, key=lambda folder: sign * validation[folder], default=None)
     return Entry(
         candidate=name,
         model=lines[0]["model"],
@@ -215,7 +234,8 @@ def _entry(evidence: Evidence, name: str, lines: Sequence[Line], scores: Scores 
         costs=_costs(done),
         forgetting=_means([_flat(line.get("forgetting") or {}) for line in done]),
         unfinished=tuple(_unfinished(line) for line in lines if line not in done),
-        best_run=best["folder"] if best and best["kind"] == "run" else None,
+        validation=float(np.mean(list(validation.values()))) if validation else None,
+        best_run=best if lines[0]["kind"] == "run" else None,
     )
 
 
@@ -258,18 +278,6 @@ def _transfer(entries: Sequence[Entry], scores: Mapping[str, Scores], higher: bo
         family = {name: scores[name] for name in (*same, scratch.candidate) if name in scores}
         found += differences(family, scratch.candidate, higher)
     return found
-
-
-def _over_baseline(
-    scores: Scores | None, name: str, baselines: Mapping[str, Scores], higher: bool
-) -> Difference | None:
-    """The reference held against the baseline of the best mean; one that knows no seed stands beside every seed."""
-    if scores is None or not baselines:
-        return None
-    best = (max if higher else min)(baselines, key=lambda each: baselines[each].scores.mean())
-    other = baselines[best]
-    other = other.for_all(scores.seeds) if len(other.seeds) == 1 else other
-    return differences({name: scores, best: other}, best, higher)[0]
 
 
 def _searches(evidence: Evidence) -> list[Search]:

@@ -72,7 +72,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Best:
-    """The run to load: of the candidate to choose the one that validation likes best."""
+    """The run to load: of the candidate that `verdict.winner` gives the one that validation likes best."""
 
     candidate: str
     seed: int

@@ -110,6 +110,17 @@ class Difference:
     """The smallest difference that so many seeds and rows show with 90 % power: `detectable`."""
     finding: Finding
 
+    @property
+    def has_verdict(self) -> bool:
+        """Whether there were seeds and rows enough to test."""
+        return self.adjusted_p is not None
+
+    @property
+    def interval_alone(self) -> bool:
+        """Whether the interval excludes zero where the test over all methods finds nothing."""
+        low, high = self.spread.interval or (0.0, 0.0)
+        return self.finding == "no detectable difference" and (low > 0 or high < 0)
+
 
 def spread(scores: Scores) -> Spread:
     """Mean, deviation and intervals of scores, or of differences."""
@@ -179,11 +190,14 @@ def _found_at(variance: Variance, candidates: int) -> float:
     return float(variance.error * special.nctdtrinc(variance.degrees, 1 - POWER, critical))
 
 
-def differences(scores: Mapping[str, Scores], reference: str, higher_is_better: bool = True) -> list[Difference]:
+def differences(
+    scores: Mapping[str, Scores], reference: str, higher_is_better: bool = True, family: int = 0
+) -> list[Difference]:
     """Every other candidate held against a reference, on the seeds that both have.
 
     A candidate with fewer than LEAST_SEEDS pairs, and every one where there are fewer than LEAST_ROWS test rows, has no
-    verdict and is no part of the family over which Holm corrects.
+    verdict and is no part of the family over which Holm corrects. Where the reference was chosen by its scores, `family` is
+    how many comparisons could have been made: those that were not count as the least significant.
     """
     pairs = {name: each.less(scores[reference]) for name, each in scores.items() if name != reference}
     shares = higher_is_better and all(np.abs(each.scores).max(initial=0) <= 1 for each in scores.values())
@@ -191,14 +205,16 @@ def differences(scores: Mapping[str, Scores], reference: str, higher_is_better: 
     spreads = {name: spread(pair) for name, pair in pairs.items()}
     tested = [name for name, pair in pairs.items() if _enough(pair) is None]
     p = {name: _p(spreads[name]) for name in tested}
-    adjusted = dict(zip(tested, multipletests(list(p.values()), ALPHA, method="holm")[1], strict=True)) if p else {}
+    others = [1.0] * (family - len(tested))
+    adjusted = multipletests([*p.values(), *others], ALPHA, method="holm")[1] if p else ()
+    corrected = dict(zip(tested, map(float, adjusted), strict=False))
     found = []
     for name, pair in pairs.items():
         its = spreads[name]
-        finding = _enough(pair) or _finding(its, adjusted[name], higher_is_better)
-        least = detectable(its.variance, rows, len(tested)) if name in p and its.variance else None
-        corrected = float(adjusted[name]) if name in p else None
-        found.append(Difference(name, reference, its, p.get(name), corrected, _effect_size(its), least, finding))
+        finding = _enough(pair) or _finding(its, corrected[name], higher_is_better)
+        least = detectable(its.variance, rows, len(adjusted)) if name in p and its.variance else None
+        tests = p.get(name), corrected.get(name), _effect_size(its), least
+        found.append(Difference(name, reference, its, *tests, finding))
     return found
 
 

@@ -234,7 +234,7 @@ def _protocol(analysis: Analysis) -> str:
 
 
 def _winner(analysis: Analysis, folder: Path) -> list[str]:
-    """How to load the run that validation likes best, of the candidate of the best mean among those to choose from."""
+    """How to load the run that validation likes best, of the candidate that it likes best among those to choose from."""
     entry = verdict.winner(analysis, analysis.sizes[0])
     if entry is None or entry.best_run is None:
         return []

@@ -19,6 +19,16 @@ COSTS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
 LESS = 0.95
 """A cost below so much of another is less: times and memory are never twice the same."""
 
+BESIDE = {"better": "beats it", "no detectable difference": "is not shown to beat it", "worse": "is worse"}
+"""What a candidate is beside the best baseline."""
+
+TRANSFER = {
+    "better": "transfer brought something",
+    "no detectable difference": "no detectable transfer",
+    "worse": "negative transfer",
+}
+"""What a candidate shows that is held against training from scratch."""
+
 ALONE = "the interval alone excludes zero, but of so many methods one does by chance"
 
 
@@ -31,7 +41,7 @@ def sentences(analysis: Analysis) -> list[str]:
         *_differences(analysis, size, scale),
         *_choices(analysis, size, scale),
         *_baseline(size, scale),
-        *_transfer(size, scale, analysis.higher_is_better),
+        *_transfer(size, scale),
         *(_in_short(each, scale) for each in analysis.sizes[1:] if each.differences),
         *_unfinished(analysis),
         *analysis.flags,
@@ -41,19 +51,26 @@ def sentences(analysis: Analysis) -> list[str]:
 def headline(analysis: Analysis) -> str:
     """The verdict at the largest training size in one line, without figures."""
     size = analysis.sizes[0]
-    among = keepers(size, analysis.reference)
-    names = _joined([entry.candidate for entry in among])
-    if not among:
+    if not size.recommended:
         return "No verdict: nothing to hold against each other." if not size.differences else "No verdict yet."
-    if len(among) == 1:
-        return f"Choose {names}."
-    if any(each.finding == "better" for each in size.differences):
-        return f"{names} are better than {analysis.reference}: choose by cost."
-    return f"{names} are not told apart: choose by cost."
+    names = _joined(size.recommended)
+    if len(size.recommended) == 1:
+        said = [f"Choose {names}."]
+    elif analysis.reference in size.recommended:
+        said = [f"Choose by cost among {names}: none is shown to be worse."]
+    else:
+        said = [f"{names} are better than {analysis.reference}: choose by cost."]
+    if worse := [each for each in size.over_baseline if each.finding == "worse"]:
+        said.append(
+            f"But the baseline {worse[0].reference} is better than {_joined([each.candidate for each in worse])}."
+        )
+    if size.without_verdict:
+        said.append(f"No verdict on {_joined(size.without_verdict)}.")
+    return " ".join(said)
 
 
-def finding(difference: Difference, scale: Scale, rows: int) -> str:
-    """What one difference shows, with its evidence, without a full stop."""
+def finding(difference: Difference, scale: Scale, judged: str) -> str:
+    """What one difference shows, with its evidence, without a full stop; `judged` says on how many rows."""
     name, reference, spread = difference.candidate, difference.reference, difference.spread
     if difference.finding == "too few seeds":
         had = f"{len(spread.seeds)} of the {LEAST_SEEDS} seeds that it takes finished for both"
@@ -67,44 +84,25 @@ def finding(difference: Difference, scale: Scale, rows: int) -> str:
         shown = (
             f"; a difference of {scale.score(difference.detectable)} would have shown" if difference.detectable else ""
         )
-        alone = f"; {ALONE}" if _alone(difference) else ""
+        alone = f"; {ALONE}" if difference.interval_alone else ""
         evidence = f"difference {scale.signed(spread.mean)}{scale.unit}, {interval}{shown}{alone}"
-        return f"no detectable difference: on these {rows:,} rows {name} is not distinguishable from {reference} ({evidence})"
-    amount = f"{scale.score(abs(spread.mean or 0.0))}{scale.unit}"
-    evidence = (
-        f"difference {scale.signed(spread.mean)}, {interval}, p {wording.probability(difference.adjusted_p)} after Holm"
-    )
-    return f"on these {rows:,} rows {name} is {difference.finding} than {reference} by {amount} ({evidence})"
+        return f"no detectable difference: {judged}, {name} is not distinguishable from {reference} ({evidence})"
+    return f"{judged}, {name} is {difference.finding} than {reference} {_by(difference, scale)}"
 
 
-def _alone(difference: Difference) -> bool:
-    """Whether an interval excludes zero where the test over all methods finds nothing."""
-    return bool(_side(difference)) and difference.finding == "no detectable difference"
-
-
-def _side(difference: Difference) -> int:
-    """On which side of zero a whole interval lies; 0 where it holds zero, or there is none."""
-    low, high = difference.spread.interval or (0.0, 0.0)
-    return 1 if low > 0 else -1 if high < 0 else 0
-
-
-def keepers(size: Size, reference: str) -> list[Entry]:
-    """Among what to choose: the candidates that are better than the reference; where none is, the reference and all that no
-    test tells from it. None without a verdict on anything."""
-    tested = [each for each in size.differences if each.finding not in ("too few seeds", "too few rows")]
-    if not tested:
-        return []
-    better = [each.candidate for each in tested if each.finding == "better"]
-    level = [reference, *(each.candidate for each in tested if each.finding == "no detectable difference")]
-    return [size.entry(name) for name in better or level]
+def _by(difference: Difference, scale: Scale) -> str:
+    """How much a candidate is better or worse, with the evidence."""
+    mean, p = difference.spread.mean or 0.0, wording.probability(difference.adjusted_p)
+    evidence = f"difference {scale.signed(mean)}, 95 % {scale.interval(difference.spread.interval)}, p {p} after Holm"
+    return f"by {scale.score(abs(mean))}{scale.unit} ({evidence})"
 
 
 def winner(analysis: Analysis, size: Size) -> Entry | None:
-    """The candidate of the best mean, among those to choose from; without a verdict, of all."""
+    """The candidate that validation likes best in the mean, of those to choose from; without a verdict, of all."""
     sign = 1 if analysis.higher_is_better else -1
-    among = keepers(size, analysis.reference) or [entry for entry in size.entries if not entry.baseline]
-    among = [entry for entry in among if entry.spread.mean is not None]
-    return max(among, key=lambda entry: sign * (entry.spread.mean or 0.0), default=None)
+    among = [entry for entry in size.entries if not entry.baseline and entry.validation is not None]
+    among = [entry for entry in among if entry.candidate in (size.recommended or (entry.candidate,))]
+    return max(among, key=lambda entry: sign * (entry.validation or 0.0), default=None)
 
 
 def _differences(analysis: Analysis, size: Size, scale: Scale) -> list[str]:
@@ -118,12 +116,12 @@ def _differences(analysis: Analysis, size: Size, scale: Scale) -> list[str]:
             f"Too few seeds: {most} of the {LEAST_SEEDS} that a verdict takes, so there is none on any method. Means: {means}."
         ]
     order = sorted(size.differences, key=lambda each: each.spread.mean or 0.0, reverse=analysis.higher_is_better)
-    said = []
+    judged, said = f"trained on {size.train_rows:,} rows, judged on {analysis.rows['test']:,}", []
     for each in order:
         costs = _beside(size.entry(each.candidate), size.entry(each.reference))
-        sentence = finding(each, scale, size.train_rows)
+        sentence = finding(each, scale, judged)
         said.append(
-            f"{sentence[0].upper() + sentence[1:] if sentence.startswith(('no ', 'on ')) else sentence}{costs}."
+            f"{sentence[0].upper() + sentence[1:] if sentence.startswith(('no ', 'trained ')) else sentence}{costs}."
         )
     return said
 
@@ -154,25 +152,28 @@ def _beside(entry: Entry, other: Entry) -> str:
 
 
 def _choices(analysis: Analysis, size: Size, scale: Scale) -> list[str]:
-    """What to choose when: from costs, among those that no test tells apart."""
-    among = keepers(size, analysis.reference)
+    """What to choose when: from costs, among those that are not shown to be worse than the best of them."""
+    among = [size.entry(name) for name in size.recommended]
     if not among:
         return []
-    names = ", ".join(entry.candidate for entry in among)
+    dropped = [each for each in size.against_best if each.finding == "worse"]
+    level = analysis.reference in size.recommended
+    beside = f"not told from {analysis.reference}, but" if level else f"better than {analysis.reference}, too, but"
+    said = [f"{each.candidate} is {beside} worse than {each.reference} {_by(each, scale)}." for each in dropped]
+    names = ", ".join(size.recommended)
     if len(among) == 1:
-        why = (
-            "all others are worse or without a verdict"
-            if among[0].candidate == analysis.reference
-            else "it alone is better"
-        )
-        said = [f"Choose {names}: {why}."]
+        without = f", or without a verdict ({_joined(size.without_verdict)})" if size.without_verdict else ""
+        alone = "it is the best of those that are better" if dropped else "it alone is better"
+        why = f"all others are worse{without}" if names == analysis.reference else alone
+        said.append(f"Choose {names}: {why}.")
     else:
         chosen: dict[str, list[str]] = {}
         for cost, verb, write in COSTS:
             if least := _least(among, cost):
                 chosen.setdefault(least.candidate, []).append(f"{verb} ({write(least.costs[cost])})")
-        said = [f"Among {names}, which are not told apart by a score, choose by cost:"] if chosen else []
-        said = [f"{said[0]} {'; '.join(f'{name} {_joined(verbs)}' for name, verbs in chosen.items())}."] if said else []
+        by_cost = "; ".join(f"{name} {_joined(verbs)}" for name, verbs in chosen.items())
+        shown = f"Among {names}, none of which is shown to be worse than the best of them, choose by cost: {by_cost}."
+        said += [shown] if chosen else []
     return said + _quickest(size, among, analysis.reference, scale)
 
 
@@ -204,32 +205,31 @@ def _quickest(size: Size, among: Sequence[Entry], reference: str, scale: Scale) 
 
 def _baseline(size: Size, scale: Scale) -> list[str]:
     """Whether a model is worth having at all."""
-    held = size.baseline
-    if held is None:
+    if not size.over_baseline:
         return []
-    mean = scale.score(size.entry(held.reference).spread.mean)
-    between = f"{scale.signed(held.spread.mean)}{scale.unit}"
-    if held.spread.interval is not None:
-        between += f", 95 % {scale.interval(held.spread.interval)}"
-    beaten = "" if held.finding == "better" else f" {held.candidate} is not shown to beat it."
-    return [f"The best baseline, {held.reference}, reaches {mean} ({held.candidate} beside it: {between}).{beaten}"]
+    best = size.over_baseline[0].reference
+    held = []
+    for each in size.over_baseline:
+        found = BESIDE.get(each.finding, f"stands beside it with {each.finding} for a verdict")
+        held.append(f"{each.candidate} {found} ({_between(each, scale)})")
+    return [f"The best baseline, {best}, reaches {scale.score(size.entry(best).spread.mean)}: {'; '.join(held)}."]
 
 
-def _transfer(size: Size, scale: Scale, higher_is_better: bool) -> list[str]:
+def _transfer(size: Size, scale: Scale) -> list[str]:
     """What pre-training brought, or cost."""
     said = []
     for each in size.transfer:
-        mean = f"{scale.signed(each.spread.mean)}{scale.unit}"
-        evidence = f"{mean} over {each.reference}, 95 % {scale.interval(each.spread.interval)}"
-        if each.finding in ("too few seeds", "too few rows"):
-            said.append(f"{each.candidate}: {each.finding} to say what transfer brought ({mean}).")
-        elif not (side := _side(each)):
-            said.append(f"{each.candidate}: no detectable transfer ({evidence}).")
-        elif (side > 0) == higher_is_better:
-            said.append(f"{each.candidate}: transfer brought something ({evidence}).")
-        else:
-            said.append(f"{each.candidate}: negative transfer ({evidence}).")
+        found = TRANSFER.get(each.finding, f"{each.finding} to say what transfer brought")
+        said.append(f"{each.candidate}: {found} ({_between(each, scale, f' over {each.reference}')}).")
     return said
+
+
+def _between(difference: Difference, scale: Scale, over: str = "") -> str:
+    """A difference, its interval, and what that alone would say."""
+    interval = difference.spread.interval
+    shown = f", 95 % {scale.interval(interval)}" if interval else ""
+    alone = f"; {ALONE}" if difference.interval_alone else ""
+    return f"{scale.signed(difference.spread.mean)}{scale.unit}{over}{shown}{alone}"
 
 
 def _in_short(size: Size, scale: Scale) -> str:

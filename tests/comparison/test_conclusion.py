@@ -16,7 +16,7 @@ from nlp_transfer.comparison import drawing
 from nlp_transfer.comparison.analysis import analyse
 from nlp_transfer.comparison.conclusion import conclude
 from nlp_transfer.comparison.evidence import Evidence
-from nlp_transfer.comparison.verdict import finding, keepers, winner
+from nlp_transfer.comparison.verdict import finding, headline, sentences, winner
 from nlp_transfer.comparison.wording import Scale, duration, escaped, probability, size
 
 from .conftest import MakeFolder
@@ -41,23 +41,28 @@ def test_the_verdict_says_what_is_different_what_is_not_and_what_to_choose(make_
     said = conclude(make_folder({"full": FULL, "lora": LORA, "head": HEAD}, {TFIDF: 0.7, "majority class": 0.4}))
     lora, head, choice, quick, baseline = said
     pattern = (
-        r"No detectable difference: on these 5,000 rows lora is not distinguishable from full \(difference -0\.10 points, "
+        r"No detectable difference: trained on 5,000 rows, judged on 400, lora is not distinguishable from full "
+        r"\(difference -0\.10 points, "
         r"95 % -\d\.\d\d to \d\.\d\d; a difference of \d\.\d\d would have shown\); it stores 1\.3 MB instead of 87 MB and "
         r"trains in 2 min instead of 2\.5 min\."
     )
     assert re.fullmatch(pattern, lora)
-    assert re.match(r"On these 5,000 rows head is worse than full by 15\.00 points \(difference -15\.00, 95 % -", head)
+    assert head.startswith(
+        "Trained on 5,000 rows, judged on 400, head is worse than full by 15.00 points (difference -15.00, 95 % -"
+    )
     assert choice.startswith(
-        "Among full, lora, which are not told apart by a score, choose by cost: lora stores least (1.3 MB)"
+        "Among full, lora, none of which is shown to be worse than the best of them, choose by cost: lora stores least (1.3 MB)"
     )
     assert quick == "head trains fastest of all (3 s), at the price of 15.00 points."
-    assert baseline.startswith(f"The best baseline, {TFIDF}, reaches 70.00 (full beside it: +20.00 points, 95 % ")
+    pattern = r"full beats it \(\+20\.00 points, 95 % [^)]*\); lora beats it \(\+19\.90 points, 95 % [^)]*\)\."
+    assert re.fullmatch(rf"The best baseline, {TFIDF}, reaches 70\.00: {pattern}", baseline)
     assert not any("equal" in sentence for sentence in said)
 
 
 def test_a_baseline_beside_one_seed_has_a_difference_without_an_interval(make_folder: MakeFolder) -> None:
     said = conclude(make_folder({"full": FULL[:1], "head": HEAD[:1]}, {TFIDF: 0.7}))
-    assert [each for each in said if each.startswith(f"The best baseline, {TFIDF}, reaches 70.00 (full beside it: +")]
+    beside = f"The best baseline, {TFIDF}, reaches 70.00: full stands beside it with too few seeds for a verdict (+20.00 points)."
+    assert beside in said
     assert not any("95 % -)" in each for each in said)
 
 
@@ -103,7 +108,7 @@ def test_a_candidate_that_is_better_is_what_to_choose(make_folder: MakeFolder) -
     folder = make_folder({"full": HEAD, "lora": FULL, "head": HEAD[::-1]})
     assert "Choose lora: it alone is better." in conclude(folder)
     analysis = analyse(Evidence.read(folder))
-    assert [entry.candidate for entry in keepers(analysis.sizes[0], "full")] == ["lora"]
+    assert analysis.sizes[0].recommended == ("lora",)
     best = winner(analysis, analysis.sizes[0])
     assert best is not None
     assert best.best_run == "runs/lora-5000-0", "best on validation, though seed 1 is best on the test rows"
@@ -112,6 +117,88 @@ def test_a_candidate_that_is_better_is_what_to_choose(make_folder: MakeFolder) -
     assert f'load_run("{folder / "runs/lora-5000-0"}")' in code[1]
     assert len(code[1].strip().splitlines()) == 3
     compile(code[1], "report.md", "exec")
+
+
+def test_of_several_that_are_better_those_worse_than_the_best_are_no_choice(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": [0.6, 0.61, 0.59, 0.6, 0.6], "lora": HEAD, "adapter": FULL, "ia3": FULL[::-1]})
+    said = "\n".join(conclude(folder))
+    analysis = analyse(Evidence.read(folder))
+    (size,) = analysis.sizes
+    assert {each.finding for each in size.differences} == {"better"}
+    assert size.recommended == ("adapter", "ia3")
+    assert headline(analysis) == "adapter and ia3 are better than full: choose by cost."
+    assert re.search(
+        r"^lora is better than full, too, but worse than \w+ by 15\.00 points \(difference -15\.00", said, re.MULTILINE
+    )
+    assert {each.reference for each in size.against_best} <= {"adapter", "ia3"}
+    assert "Among full" not in said
+
+
+@pytest.mark.parametrize(
+    ("baseline", "finding", "headlined"),
+    [
+        (0.7, "full beats it (+20.00 points", "Choose full."),
+        (0.9, "full is not shown to beat it (0.00 points", "Choose full."),
+        (0.99, "full is worse (-9.00 points", f"Choose full. But the baseline {TFIDF} is better than full."),
+    ],
+)
+def test_what_is_recommended_is_held_against_the_best_baseline(
+    make_folder: MakeFolder, baseline: float, finding: str, headlined: str
+) -> None:
+    folder = make_folder({"full": FULL, "head": HEAD}, {TFIDF: baseline, "majority class": 0.4})
+    assert any(
+        f"The best baseline, {TFIDF}, reaches {100 * baseline:.2f}: {finding}" in each for each in conclude(folder)
+    )
+    assert headline(analyse(Evidence.read(folder))) == headlined
+
+
+def test_a_candidate_that_is_better_is_held_against_the_baseline_in_place_of_the_reference(
+    make_folder: MakeFolder,
+) -> None:
+    analysis = analyse(Evidence.read(make_folder({"full": HEAD, "lora": FULL}, {TFIDF: 0.7})))
+    assert [(each.candidate, each.finding) for each in analysis.sizes[0].over_baseline] == [("lora", "better")]
+
+
+@pytest.mark.parametrize("runs", [[*HEAD[:2], None, *HEAD[3:]], [None] * 5])
+def test_the_headline_names_who_has_no_verdict(make_folder: MakeFolder, runs: list[float | None]) -> None:
+    folder = make_folder({"full": FULL, "lora": LORA, "ia3": HEAD, "head": runs})
+    conclude(folder)
+    analysis = analyse(Evidence.read(folder))
+    expected = "Choose by cost among full and lora: none is shown to be worse. No verdict on head."
+    assert headline(analysis) == expected
+
+
+def test_who_has_no_verdict_is_not_said_to_be_worse(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": FULL, "head": HEAD[:4], "ia3": HEAD})
+    assert "Choose full: all others are worse, or without a verdict (head)." in conclude(folder)
+    assert headline(analyse(Evidence.read(folder))) == "Choose full. No verdict on head."
+
+
+def test_transfer_is_what_the_corrected_test_finds(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": FULL, "head": HEAD, "full from scratch": LORA})
+    analysis = analyse(Evidence.read(folder))
+    (size,) = analysis.sizes
+    spread = replace(size.transfer[0].spread, mean=0.01, interval=(0.001, 0.019))
+    alone = replace(size.transfer[0], spread=spread, p=0.03, adjusted_p=0.06, finding="no detectable difference")
+    said = sentences(replace(analysis, sizes=(replace(size, transfer=(alone,)),)))
+    expected = (
+        "full: no detectable transfer (+1.00 points over full from scratch, 95 % 0.10 to 1.90; "
+        "the interval alone excludes zero, but of so many methods one does by chance)."
+    )
+    assert expected in said
+
+
+def test_the_run_to_load_is_chosen_by_validation_and_never_by_the_test_rows(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": FULL[:1], "lora": LORA[:1]})
+    lines = lines_of(folder)
+    for line in lines:
+        line["scores"]["validation"]["accuracy"] = {"full": 0.5, "lora": 0.6}[line["candidate"]]
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    analysis = analyse(Evidence.read(folder))
+    assert analysis.sizes[0].entry("full").spread.mean > analysis.sizes[0].entry("lora").spread.mean
+    chosen = winner(analysis, analysis.sizes[0])
+    assert chosen is not None
+    assert chosen.candidate == "lora"
 
 
 def test_every_number_is_kept_and_made_again(make_folder: MakeFolder) -> None:
@@ -207,7 +294,7 @@ def test_an_interval_that_alone_excludes_zero_is_no_verdict_and_is_explained(mak
     folder = make_folder({"full": FULL, "lora": LORA})
     found = analyse(Evidence.read(folder)).sizes[0].differences[0]
     spread = replace(found.spread, mean=-0.01, interval=(-0.019, -0.001))
-    said = finding(replace(found, spread=spread, p=0.03, adjusted_p=0.12), Scale(True), 5000)
+    said = finding(replace(found, spread=spread, p=0.03, adjusted_p=0.12), Scale(True), "judged on 400")
     assert "difference -1.00 points, 95 % -1.90 to -0.10; " in said
     assert said.startswith("no detectable difference: ")
     assert "the interval alone excludes zero, but of so many methods one does by chance" in said
@@ -216,8 +303,10 @@ def test_an_interval_that_alone_excludes_zero_is_no_verdict_and_is_explained(mak
 def test_where_less_is_better_less_is_said_to_be_better(make_folder: MakeFolder) -> None:
     folder = make_folder({"full": HEAD, "lora": FULL}, metric="accuracy", higher_is_better=False)
     said = conclude(folder)
-    assert said[0].startswith("On these 5,000 rows lora is worse than full by 0.15 (difference +0.15, 95 % ")
-    assert said[1] == "Choose full: all others are worse or without a verdict."
+    assert said[0].startswith(
+        "Trained on 5,000 rows, judged on 400, lora is worse than full by 0.15 (difference +0.15, 95 % "
+    )
+    assert said[1] == "Choose full: all others are worse."
 
 
 def test_a_reference_without_a_run_leaves_no_verdict(make_folder: MakeFolder) -> None:

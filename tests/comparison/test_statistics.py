@@ -12,6 +12,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+from nlp_transfer.comparison.choosing import against_best
 from nlp_transfer.comparison.drawing import DRAWS, Scores, draw
 from nlp_transfer.comparison.statistics import (
     Variance,
@@ -109,6 +110,18 @@ def test_without_row_noise_the_test_is_the_paired_t_test_and_holm_is_that_of_sta
         np.mean(np.subtract(one, full)) / np.std(np.subtract(one, full), ddof=1)
     )
     assert [each.finding for each in found] == ["no detectable difference", "worse"]
+
+
+def test_comparisons_that_were_not_made_count_in_the_family_of_one_whose_reference_was_chosen() -> None:
+    full, one, two = [0.8, 0.82, 0.81, 0.83, 0.80], [0.79, 0.84, 0.83, 0.85, 0.81], [0.7, 0.75, 0.71, 0.72, 0.70]
+    scores = {"full": made(full), "one": made(one), "two": made(two)}
+    found = against_best(list(scores), scores, higher=True)
+    assert [(each.candidate, each.reference) for each in found] == [("full", "one"), ("two", "one")]
+    p = [stats.ttest_rel(other, one).pvalue for other in (full, two)]
+    assert [each.adjusted_p for each in found] == pytest.approx(multipletests([*p, 1.0], method="holm")[1][:2])
+    assert found[0].adjusted_p == pytest.approx(2 * p[0])
+    assert against_best(["one"], scores, higher=True) == []
+    assert {each.reference for each in against_best(list(scores), scores, higher=False)} == {"two"}
 
 
 def test_where_lower_is_better_less_is_better() -> None:
