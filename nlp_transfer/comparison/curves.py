@@ -10,7 +10,7 @@ from nlp_transfer.comparison import plots
 from nlp_transfer.comparison.analysis import Analysis, Search
 from nlp_transfer.comparison.inside import Breakdown, Group, Inside
 from nlp_transfer.figures import Scale
-from nlp_transfer.pages import drawings
+from nlp_transfer.pages import drawings, kept
 from nlp_transfer.pages.drawings import Dots, Line, scaled
 from nlp_transfer.pages.plots import NARROW, WIDE, Plot
 
@@ -97,7 +97,8 @@ def breakdown(found: Breakdown, analysis: Analysis, scale: Scale, name: str) -> 
         )
         for group in groups
     ]
-    said = f"{plots.words(found.metric)} by {found.by}, mean over seeds; the number of test rows in brackets."
+    counted = "test rows" if kept.counted(found.by) == "rows" else f"{kept.counted(found.by)} in the test rows"
+    said = f"{plots.words(found.metric)} by {found.by}, mean over seeds; the number of {counted} in brackets."
     unit = plots.unit(found.metric, scale)
     wide, narrow = (drawings.rows_of_dots(rows, f"{name}-{width}", said, unit, width) for width in (WIDE, NARROW))
     shown = {number for row in rows for number in row.dots}

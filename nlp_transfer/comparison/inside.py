@@ -46,6 +46,7 @@ class Group:
 
     name: str
     rows: int
+    """Or entities, as `kept.counted` says."""
     scores: Mapping[str, float]
     """By candidate, means over seeds."""
 

@@ -12,7 +12,7 @@ from nlp_transfer.comparison import curves, plots, tables, verdict
 from nlp_transfer.comparison.analysis import Analysis, Entry, Size
 from nlp_transfer.comparison.inside import Inside
 from nlp_transfer.comparison.wording import Scale
-from nlp_transfer.pages import drawings
+from nlp_transfer.pages import drawings, kept
 from nlp_transfer.pages.plots import Plot
 from nlp_transfer.report import titled
 
@@ -53,6 +53,7 @@ def write(folder: Path, analysis: Analysis, inside: Inside, sentences: Sequence[
         breakdowns=[
             (found, curves.breakdown(found, analysis, scale, f"parts-{i}")) for i, found in enumerate(inside.breakdowns)
         ],
+        counted=kept.counted,
         costs=[cost for cost in tables.COSTS if any(cost[0] in entry.costs for entry in largest.entries)],
         shown=lambda value, written: pages.number(written)(value),
         searches=[search for search in analysis.searches if len(search.rates) > 1],

@@ -91,7 +91,7 @@ def confusions(mistakes: Iterable[Mistake]) -> list[dict[str, Any]]:
 
 
 def by_group(task: Task, judged: Mapping[str, np.ndarray], groups: Sequence[str]) -> list[dict[str, Any]]:
-    """The primary score of each group of rows, the largest first; `groups` says which each row is in."""
+    """The primary score of each group of rows, the largest first; `groups` says which each row is in, "" that it is in none."""
     named, group = np.unique(np.array(groups), return_inverse=True)
     counts = np.bincount(group)
     return [
@@ -101,6 +101,7 @@ def by_group(task: Task, judged: Mapping[str, np.ndarray], groups: Sequence[str]
             task.primary.metric: _score(task, judged, group == i),
         }
         for i in np.argsort(-counts, kind="stable")
+        if named[i]
     ]
 
 

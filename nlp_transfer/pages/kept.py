@@ -15,6 +15,9 @@ POINTS = 60
 CLASSES = {"per_class": "class", "per_label": "label", "per_type": "type of entity"}
 """Scores by answer in a report's details, and what an answer is."""
 
+ENTITIES = CLASSES["per_type"]
+"""Of all that scores are sorted by, what is counted in entities, of which a row may have several or none."""
+
 
 def read(file: Path) -> dict[str, Any]:
     """A file of JSON; nothing of one that is gone or damaged."""
@@ -44,8 +47,13 @@ def thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[tuple[floa
     )
 
 
+def counted(by: str) -> str:
+    """What the numbers of `parts` count."""
+    return "entities" if by == ENTITIES else "rows"
+
+
 def parts(details: Mapping[str, Any], metric: str) -> Iterable[tuple[tuple[str, str], str, int, float]]:
-    """From a report's details: what rows are sorted by and what they are judged by, the group, its rows, its score."""
+    """From a report's details: what rows are sorted by and judged by, the group, its rows or entities, its score."""
     for key, what in CLASSES.items():
         for name, scores in details.get(key, {}).items():
             yield (what, "f1"), name, scores["support"], scores["f1"]

@@ -52,6 +52,7 @@ def write(folder: Path, report: Mapping[str, Any], metric: str, asked: Sequence[
         details=details,
         answer=kept.CLASSES.get(str(answers), ""),
         answers=details.get(answers, {}),
+        counted=kept.counted,
         groups=_groups(details, metric),
         confusion=confusion if confusion and len(confusion["labels"]) <= MOST_LABELS else None,
         confusions=_confusions(details),

@@ -244,7 +244,7 @@ class Task(ABC):
         return {}
 
     def groups(self, rows: Dataset) -> Mapping[str, Sequence[str]]:  # noqa: ARG002
-        """Ways to sort rows, one name per row, whose scores the error analysis shows side by side; none by default."""
+        """Ways to sort rows, a name per row ("": left out), whose scores the error analysis shows; none by default."""
         return {}
 
     def mistakes(self, answers: Sequence[Any], rows: Dataset) -> list[Mistake]:

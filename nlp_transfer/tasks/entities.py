@@ -194,9 +194,9 @@ class Entities(Task):
         return [min(each, key=lambda kind: (counts[kind], kind), default="") for each in kinds]
 
     def groups(self, rows: Dataset) -> Mapping[str, Sequence[str]]:
-        """By how many entities a row has."""
+        """By how many entities a row has; of rows without any there is no F1."""
         kinds = np.searchsorted((0, 1, 3), [len(found) for found in column(rows, "entities")])
-        return {"entities": [("none", "1", "2 to 3", "4 or more")[kind] for kind in kinds]}
+        return {"entities": [("", "1", "2 to 3", "4 or more")[kind] for kind in kinds]}
 
     def head(self) -> tuple[Any, dict[str, Any]]:
         """A score for every token and tag of BIO2, which the head knows by name."""

@@ -283,6 +283,23 @@ def test_parts_of_the_rows_have_a_key_and_no_mark_hides_another(rich: Path) -> N
     assert all(max(abs(one[0] - other[0]), abs(one[1] - other[1])) > 6.5 for one, other in combinations(places, 2))
 
 
+def test_scores_by_type_are_of_entities_and_not_of_rows(make_folder: MakeFolder, fitted: Path, tmp_path: Path) -> None:
+    folder = make_folder({"full": FULL[:1], "head": HEAD[:1]})
+    score = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 900}
+    keep(folder, {"per_type": {"PER": score}, "errors": {"by_entities": [{"group": "1", "rows": 40, "accuracy": 0.5}]}})
+    conclude(folder)
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="col">type of entity</th><th scope="col">test entities</th>' in source
+    assert "by type of entity, mean over seeds; the number of entities in the test rows in brackets." in source
+    assert '<th scope="col">entities</th><th scope="col">test rows</th>' in source
+    alone = shutil.copytree(fitted, tmp_path / "alone")
+    report = kept.read(alone / "report.json")
+    report["details"]["test"] = {"per_type": {"PER": score}}
+    (alone / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    source = load_run(alone).write_page().read_text(encoding="utf-8")
+    assert '<th scope="col">recall</th><th scope="col">entities</th>' in source
+
+
 def test_marks_of_a_line_are_piled_where_they_would_hide_each_other() -> None:
     assert drawings.piled([10.0, 50.0, 90.0]) == [0, 0, 0]
     assert drawings.piled([10.0, 10.0, 12.0, 30.0, 10.0]) == [0, 1, 2, 0, 3]

@@ -398,7 +398,7 @@ def test_answers_mistakes_and_groups(data: Data) -> None:
     assert data.task.details(missed, test.rows, {})["misses"]["missed"] == 4
     assert not data.task.mistakes(data.task.decode(scored(TAGS), encoded(data).columns, test.rows), test.rows)
     errors = analysis(data.task, data.task.judged(answers, test.rows), mistakes, test)
-    assert {entry["group"]: entry["rows"] for entry in errors["by_entities"]} == {"2 to 3": 2, "none": 1}
+    assert {entry["group"]: entry["rows"] for entry in errors["by_entities"]} == {"2 to 3": 2}, "no F1 without entities"
     assert errors["most_confident"][0]["text"] in TEXTS
     assert "Ada" not in json.dumps(without_texts({"details": {"test": {"errors": errors}}}))
     assert from_json(json.loads(json.dumps(data.task.to_json()))) == data.task
