@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nlp_transfer.comparison import choosing
+from nlp_transfer.comparison.costs import costs_of, is_number, means
 from nlp_transfer.comparison.drawing import Scores, draw
 from nlp_transfer.comparison.evidence import Evidence, Line
 from nlp_transfer.comparison.statistics import BOUNDS, Difference, Interval, Spread, differences, spread
@@ -43,7 +44,7 @@ class Entry:
     scores: Mapping[str, float]
     """Means of every score on the test rows."""
     costs: Mapping[str, float]
-    """Means of every cost that is known; `learning` is all weights that learn, those of the head among them."""
+    """As `costs_of` gives them."""
     forgetting: Mapping[str, float]
     """Means of what the backbone forgot, where that was measured."""
     unfinished: tuple[Unfinished, ...]
@@ -128,6 +129,8 @@ class Analysis:
     """The largest first."""
     searches: tuple[Search, ...]
     flags: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """Of the protocol: why there are no baselines, say."""
     bounds: Interval | None = None
     """Of the score that is compared: where it is shown, intervals are cut there."""
     setting: Setting = Setting()
@@ -157,6 +160,7 @@ def analyse(evidence: Evidence) -> Analysis:
         sizes=tuple(_size(evidence, size) for size in evidence.sizes),
         searches=tuple(_searches(evidence)),
         flags=tuple(protocol["flags"]),
+        notes=tuple(protocol.get("notes", ())),
     )
 
 
@@ -169,7 +173,7 @@ def _setting(evidence: Evidence) -> Setting:
     source = recipe.get("data", {}).get("source")
     figures = {**recipe.get("train", {}), "max_length": recipe.get("data", {}).get("max_length")}
     names = ("epochs", "max_steps", "batch_size", "batch_tokens", "accumulate", "max_length")
-    known = {name: value if _is_number(value := figures.get(name)) else None for name in names}
+    known = {name: value if is_number(value := figures.get(name)) else None for name in names}
     return Setting(tuple(dict.fromkeys(models)), None if source is None else str(source), **known)
 
 
@@ -230,36 +234,18 @@ def _entry(evidence: Evidence, name: str, lines: Sequence[Line], scores: Scores 
         from_scratch=bool(lines[0].get("from_scratch")),
         learning_rate=lines[0]["learning_rate"],
         spread=spread(scores or Scores((), np.empty(0), np.empty((0, 0)), 0)),
-        scores=_means([line["scores"]["test"] for line in done]),
-        costs=_costs(done),
-        forgetting=_means([_flat(line.get("forgetting") or {}) for line in done]),
+        scores=means([line["scores"]["test"] for line in done]),
+        costs=costs_of(done),
+        forgetting=means([_flat(line.get("forgetting") or {}) for line in done]),
         unfinished=tuple(_unfinished(line) for line in lines if line not in done),
         validation=float(np.mean(list(validation.values()))) if validation else None,
         best_run=best if lines[0]["kind"] == "run" else None,
     )
 
 
-def _costs(done: Sequence[Line]) -> dict[str, float]:
-    costs = _means([line["costs"] for line in done])
-    whole = {"learning": costs["trainable"] + costs["head"]} if {"trainable", "head"} <= costs.keys() else {}
-    return {**costs, **whole}
-
-
 def _unfinished(line: Line) -> Unfinished:
     status = "no score" if line["status"] == "finished" else line["status"]
     return Unfinished(line["candidate"], line["train_rows"], line["seed"], status, line["message"])
-
-
-def _means(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means of the figures that all have as numbers, by name."""
-    if not figures:
-        return {}
-    known = [name for name in figures[0] if all(_is_number(each.get(name)) for each in figures)]
-    return {name: float(np.mean([each[name] for each in figures])) for name in known}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,9 @@ from nlp_transfer.pages import kept
 ANSWERS = 300
 """Numbers held against their truth, at most: evenly spread over the rows."""
 
-PRICES: tuple[tuple[str, Callable[[Mapping[str, float]], float | None]], ...] = (
-    ("train_seconds", lambda costs: costs.get("train_seconds")),
-    ("peak_bytes", lambda costs: costs.get("peak_device_bytes", costs.get("peak_rss_bytes"))),
-    ("learning_weights", lambda costs: costs.get("learning")),
-    ("disk_bytes", lambda costs: costs.get("disk_bytes", costs.get("stored_bytes"))),
-)
-"""What a score may cost: seconds of training, the most memory held, weights that learn (the head's too), bytes to carry away."""
+PRICES = {"train_seconds": "", "peak_bytes": "", "learning_weights": "learning", "disk_bytes": "stored_bytes"}
+"""What a score may cost, and by which other name a run may know it: seconds of training, the most memory held (of the device,
+where there is one), weights that learn (the head's too), bytes to carry away."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,6 @@ class Best:
     """Of some test rows, where answers are numbers."""
     answers: tuple[float, ...]
     errors: Mapping[str, Any]
-    warnings: tuple[Mapping[str, Any], ...]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,6 +90,10 @@ class Inside:
     curves: tuple[Curve, ...]
     breakdowns: tuple[Breakdown, ...]
     best: Best | None
+    warnings: tuple[Mapping[str, Any], ...]
+    """Doubts about the rows: of their reading, in the files that were given; then what the run to load alone saw."""
+    notes: tuple[str, ...]
+    """How the rows were read."""
 
 
 def look(evidence: Evidence, analysis: Analysis) -> Inside:
@@ -112,19 +110,29 @@ def look(evidence: Evidence, analysis: Analysis) -> Inside:
     }
     curves = [_curve(name, [evidence.folder / line["folder"] for line in its], evidence) for name, its in runs.items()]
     winner = verdict.winner(analysis, size)
+    best = (
+        next((line for line in runs[winner.candidate] if line["folder"] == winner.best_run), None) if winner else None
+    )
+    report = kept.read(evidence.folder / best["folder"] / "report.json") if best else {}
+    data, warnings = evidence.protocol["data"], _warnings(report, evidence.folder)
+    read = data.get("warnings", ())
+    told = {each["kind"] for each in read}
     return Inside(
         prices=tuple(prices(entries, analysis.higher_is_better)),
         curves=tuple(curve for curve in curves if curve),
         breakdowns=tuple(_breakdowns(reports, evidence.metric)),
-        best=_best(evidence, winner, runs) if winner and winner.best_run else None,
+        best=_best(evidence, best, report) if best else None,
+        warnings=(*read, *(each for each in warnings if each["kind"] not in told)),
+        notes=tuple(data.get("notes") or report.get("data", {}).get("notes", ())),
     )
 
 
 def prices(entries: Sequence[Entry], higher_is_better: bool) -> list[Price]:
     """What scores cost, for every cost that at least two candidates have."""
     found = []
-    for name, cost in PRICES:
-        costs = {entry.candidate: value for entry in entries if (value := cost(entry.costs)) is not None and value > 0}
+    for name, other in PRICES.items():
+        known = {entry.candidate: entry.costs.get(name, entry.costs.get(other, 0.0)) for entry in entries}
+        costs = {candidate: value for candidate, value in known.items() if value > 0}
         scores = {entry.candidate: float(entry.spread.mean or 0.0) for entry in entries if entry.candidate in costs}
         if len(costs) > 1:
             found.append(Price(name, costs, scores, tuple(front(costs, scores, higher_is_better))))
@@ -185,34 +193,37 @@ def _breakdowns(reports: Mapping[str, Sequence[Mapping[str, Any]]], metric: str)
     ]
 
 
-def _best(evidence: Evidence, winner: Entry, runs: Mapping[str, Sequence[Line]]) -> Best:
-    line = next(line for line in runs[winner.candidate] if line["folder"] == winner.best_run)
-    report = kept.read(evidence.folder / line["folder"] / "report.json")
+def _best(evidence: Evidence, line: Line, report: Mapping[str, Any]) -> Best:
     details = report.get("details", {}).get("test", {})
     truth, answers = _numbers(evidence, line) if "error_quantiles" in details else ((), ())
-    errors = details.get("errors", {})
+    errors = {**details, **details.get("errors", {})}
     return Best(
-        candidate=winner.candidate,
+        candidate=line["candidate"],
         seed=line["seed"],
         folder=line["folder"],
         confusion=details.get("confusion_matrix"),
         truth=truth,
         answers=answers,
-        errors={name: errors[name] for name in ("wrong", "most_confident", "confusions") if name in errors},
-        warnings=tuple(
-            _here(warning, report, evidence.folder) for warning in report.get("data", {}).get("warnings", ())
-        ),
-        notes=tuple(report.get("data", {}).get("notes", ())),
+        errors={
+            name: errors[name] for name in ("wrong", "tolerance", "most_confident", "confusions") if name in errors
+        },
     )
 
 
-def _here(warning: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A warning whose rows stand in files of the comparison's folder, wherever that was when they were read."""
-    rows = [str(row).removeprefix(f"{folder}/") for row in warning["rows"]]
-    for split, origin in report["data"].get("origins", {}).items():
-        file = f"{layout.FOLDER}/{split}.jsonl"
-        rows = [file + row.removeprefix(origin) if row.startswith(f"{origin},") else row for row in rows]
-    return {**warning, "rows": rows}
+def _warnings(report: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """A run's warnings, whose rows stand in files of the comparison's folder, wherever that was when they were read."""
+    data = report.get("data", {})
+    files = {origin: f"{layout.FOLDER}/{split}.jsonl" for split, origin in data.get("origins", {}).items()}
+
+    def here(text: str) -> str:
+        for origin, file in files.items():
+            text = text.replace(origin, file)
+        return text.replace(f"{folder}/", "")
+
+    return [
+        {**each, "message": here(each["message"]), "rows": [here(str(row)) for row in each["rows"]]}
+        for each in data.get("warnings", ())
+    ]
 
 
 def _numbers(evidence: Evidence, line: Line) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ class Layout:
     rows: dict[str, int]
     columns: dict[str, str]
     notes: list[str]
+    """How they were read."""
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    """What looked doubtful when they were read, and where: the copies have lost it, or stand elsewhere."""
 
     def recipe(self, base: Recipe, folder: Path, train_rows: int, seed: int, test: bool) -> Recipe:
         """A recipe that reads these rows, and of the training rows so many, drawn by the seed.
@@ -59,7 +62,8 @@ def read(recipe: Recipe) -> tuple[Layout, Data]:
     """
     data = load(recipe.data, recipe.columns, recipe.task, recipe.seed)
     rows = {name: len(split) for name, split in data.splits.items()}
-    return Layout(data.fingerprint, rows, data.columns, data.notes), data
+    warnings = [finding.to_json() for finding in data.warnings]
+    return Layout(data.fingerprint, rows, data.columns, data.notes, warnings), data
 
 
 def lay_out(settings: DataSettings, data: Data, folder: Path) -> None:

@@ -81,7 +81,7 @@ def _sections(analysis: Analysis, inside: Inside) -> list[tuple[str, str]]:
         "learning": "Learning" if inside.curves or len(analysis.sizes) > 1 or _searched(analysis) else "",
         "parts": "Where they differ" if inside.breakdowns else "",
         "errors": "Errors" if best else "",
-        "data": "Data" if best else "",
+        "data": "Data",
         "forgetting": "Forgetting" if _forgotten(analysis.sizes[0]) else "",
         "unfinished": "Without a score" if _unfinished(analysis) else "",
         "protocol": "Protocol",

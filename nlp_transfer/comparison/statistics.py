@@ -27,6 +27,9 @@ LEAST_ROWS = 50
 SETTLED = 20
 """Rounds in which a difference and the variance that it brings settle."""
 
+ROUNDING = 1e-12
+"""A deviation below this much of the mean, or of 1, is how floats are rounded."""
+
 Interval = tuple[float, float]
 
 BOUNDS: Mapping[str, Interval] = {
@@ -240,7 +243,10 @@ def _p(its: Spread) -> float:
 
 
 def _effect_size(its: Spread) -> float | None:
-    return its.mean / its.deviation if its.mean is not None and its.deviation else None
+    """None where the seeds do not differ: what is left then is how floats are rounded."""
+    if its.mean is None or its.deviation is None or its.deviation <= ROUNDING * max(1.0, abs(its.mean)):
+        return None
+    return its.mean / its.deviation
 
 
 def _around(mean: float, error: float, degrees: float) -> Interval:

@@ -222,12 +222,14 @@ def _protocol(analysis: Analysis) -> str:
     length = f"{setting.max_steps:,} steps" if setting.max_steps else f"{figure(setting.epochs)} epochs"
     rows = f"{setting.batch_size:,} rows" if setting.batch_size else "as many rows as fit"
     batches = f"{setting.batch_tokens:,} tokens" if setting.batch_tokens else rows
+    batches += f", {setting.accumulate:,} to a step" if setting.accumulate and setting.accumulate > 1 else ""
     known = setting.max_steps or setting.epochs
     lines = [
         *([f"each run: {length}, in batches of {batches}"] if known else []),
         f"seeds: {', '.join(map(str, analysis.seeds))}; learning rates tried for each candidate: {analysis.trials}, judged on "
         "validation alone; the test rows were read once per run",
         f"held against: {analysis.reference}; fingerprint of the rows: {analysis.fingerprint}",
+        *analysis.notes,
         *analysis.flags,
     ]
     return "\n".join(f"- {escaped(line)}" for line in lines)

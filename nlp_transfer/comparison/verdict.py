@@ -12,7 +12,7 @@ from nlp_transfer.comparison.wording import Scale
 COSTS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("stored_bytes", "stores least", wording.size),
     ("train_seconds", "trains fastest", wording.duration),
-    ("peak_rss_bytes", "needs least memory", wording.size),
+    ("peak_bytes", "needs least memory", wording.size),
 )
 """By what candidates that no test tells apart are chosen among."""
 

@@ -276,12 +276,13 @@ class Regression(LongTexts, Task):
         }
 
     def details(self, answers: Sequence[Answer], rows: Dataset, judged: Mapping[str, np.ndarray]) -> dict[str, Any]:  # noqa: ARG002
-        """What the intervals promise and hold, and quantiles of the errors (answer less truth) in the target's unit."""
+        """What intervals promise and hold, quantiles of the errors (answer less truth), and from where one counts as wrong."""
         errors = scratch.numbers(len(judged["references"]), np.float64)
         np.subtract(judged["predictions"], judged["references"], out=errors)
         quantiles = np.quantile(errors, QUANTILES, overwrite_input=True)
         found: dict[str, Any] = {
-            "error_quantiles": {f"{share:g}": float(error) for share, error in zip(QUANTILES, quantiles, strict=True)}
+            "error_quantiles": {f"{share:g}": float(error) for share, error in zip(QUANTILES, quantiles, strict=True)},
+            "tolerance": self.deviation / 2 if self.tolerance is None else self.tolerance,
         }
         if self.margin is not None:
             inside = sum(int((np.abs(some) <= self.margin).sum()) for (some,) in scratch.spans(errors)) / len(errors)

@@ -11,7 +11,7 @@ import pytest
 
 from nlp_transfer import Recipe, RequestError
 from nlp_transfer.comparison.grid import Grid, candidates, label, spelled
-from nlp_transfer.comparison.layout import Layout, lay_out
+from nlp_transfer.comparison.layout import Layout, lay_out, read
 from nlp_transfer.comparison.protocol import Protocol
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import load
@@ -142,6 +142,20 @@ def test_methods_seeds_and_sizes_can_be_added_and_nothing_else_changed() -> None
     other = replace(first, layout=replace(LAYOUT, fingerprint="0" * 64))
     with pytest.raises(RequestError, match=r"the data's fingerprint is 'fff.* there and '000"):
         first.with_more(other, Path("there"))
+
+
+def test_what_was_doubtful_about_the_rows_is_kept_in_the_protocol(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    lines = [f"{'good' if i % 2 else 'bad'} thing number {i},{i % 2}" for i in range(40)]
+    file.write_text("\n".join(["text,label", *lines, lines[0], ",1"]), encoding="utf-8")
+    base = Recipe.make(task="classification", data={"source": str(file), "skip_bad_rows": True})
+    laid, _ = read(base)
+    assert [(each["kind"], each["rows"][0].partition(", ")[2]) for each in laid.warnings] == [
+        ("bad_rows", 'line 43, column "text": the cell is empty'),
+        ("duplicate_rows", "line 42"),
+    ]
+    protocol = Protocol(Grid(base, tuple(candidates(base, "full", None, False)), (0,)), laid, {}, forgetting=False)
+    assert Protocol.from_json(protocol.to_json()).layout == laid
 
 
 def test_rows_laid_out_are_read_as_they_were(tmp_path: Path) -> None:

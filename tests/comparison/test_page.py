@@ -7,7 +7,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from html import escape
+from html import escape, unescape
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -298,6 +298,95 @@ def test_scores_by_type_are_of_entities_and_not_of_rows(make_folder: MakeFolder,
     (alone / "report.json").write_text(json.dumps(report), encoding="utf-8")
     source = load_run(alone).write_page().read_text(encoding="utf-8")
     assert '<th scope="col">recall</th><th scope="col">entities</th>' in source
+
+
+def section(page: Path, name: str) -> str:
+    """The texts of a section."""
+    source = page.read_text(encoding="utf-8")
+    inside = source[source.index(f'<section id="{name}"') :].partition("</section>")[0]
+    return " ".join(unescape(re.sub("<[^>]+>", "", inside)).split())
+
+
+def test_doubts_and_notes_of_the_reading_are_on_the_page_with_those_of_the_run(make_folder: MakeFolder) -> None:
+    found = {"kind": "left_out", "message": "3 bad rows were left out", "count": 3, "rows": ["mine.csv, line 7"]}
+    data = {
+        "fingerprint": "abc",
+        "rows": {"train": 5000, "validation": 500, "test": 400},
+        "notes": ["read as latin-1."],
+    }
+    folder = make_folder(
+        {"full": FULL[:1], "head": HEAD[:1]}, data={**data, "warnings": [found]}, notes=["no baselines: it has none."]
+    )
+    keep(folder)
+    for file in folder.glob("runs/*/report.json"):
+        report = kept.read(file)
+        warning = report["data"]["warnings"][0]
+        report["data"]["origins"]["test"] = str(folder / "data" / "test.jsonl")
+        more = {**warning, "kind": "overlap", "message": f"a test row (as {folder}/data/test.jsonl, line 87)"}
+        report["data"]["warnings"] = [more, {**warning, "kind": "left_out", "message": "said twice"}]
+        file.write_text(json.dumps(report), encoding="utf-8")
+    conclude(folder)
+    said = section(folder / "report.html", "data")
+    assert "3 bad rows were left out (mine.csv, line 7)" in said
+    assert "a test row (as data/test.jsonl, line 87) (data/train.jsonl, line 3; data/train.jsonl, line 5)" in said
+    assert "read as latin-1." in said
+    assert "said twice" not in said
+    assert "no baselines: it has none." in section(folder / "report.html", "protocol")
+    assert "- no baselines: it has none." in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_learning_rates_are_on_the_page_of_runs_without_logs(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": FULL[:1], "head": HEAD[:1]})
+    keep(folder)
+    for file in folder.glob("runs/*/log.jsonl"):
+        file.unlink()
+    conclude(folder)
+    assert 'href="#learning"' in (folder / "report.html").read_text(encoding="utf-8")
+    assert "1e−5: 50.00" in section(folder / "report.html", "learning")
+
+
+def test_batches_of_a_single_run_are_what_its_recipe_says(fitted: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(fitted, tmp_path / "alone")
+    report = kept.read(folder / "report.json")
+    for settings, said in (
+        ({}, "batches of 32 rows."),
+        ({"accumulate": 2}, "batches of 32 rows, 2 to a step."),
+        ({"batch_tokens": 4096}, "batches of 4,096 tokens."),
+        ({"batch_size": "auto"}, "batches of as many rows as fit."),
+    ):
+        recipe = {**report["recipe"], "train": {**report["recipe"]["train"], **settings}}
+        (folder / "report.json").write_text(json.dumps({**report, "recipe": recipe}), encoding="utf-8")
+        assert said in section(load_run(folder).write_page(), "learning")
+
+
+def test_numbers_are_not_answered_wrongly_but_off_by_more_than_the_tolerance(
+    make_folder: MakeFolder, fitted: Path, tmp_path: Path
+) -> None:
+    details = {"errors": {"wrong": 27}, "tolerance": 0.53}
+    folder = make_folder({"full": FULL[:1], "head": HEAD[:1]})
+    keep(folder, details)
+    conclude(folder)
+    assert "27 of 400 test rows are off by more than 0.53 (the tolerance" in section(folder / "report.html", "errors")
+    alone = shutil.copytree(fitted, tmp_path / "alone")
+    report = kept.read(alone / "report.json")
+    report["details"]["test"] = details
+    (alone / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert "test rows are off by more than 0.53 (the tolerance" in section(load_run(alone).write_page(), "errors")
+
+
+def test_least_memory_is_that_of_the_device_where_there_is_one(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": FULL, "lora": LORA})
+    file = folder / "results.jsonl"
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        if line["kind"] == "run":
+            line["costs"]["peak_device_bytes"] = {"full": 1e9, "lora": 2e9}[line["candidate"]]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    said = conclude(folder)
+    assert any("full needs least memory (1 GB)" in each for each in said)
+    inside = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))["inside"]
+    (price,) = (each for each in inside["prices"] if each["cost"] == "peak_bytes")
+    assert price["costs"] == {"full": 1e9, "lora": 2e9}
 
 
 def test_marks_of_a_line_are_piled_where_they_would_hide_each_other() -> None:

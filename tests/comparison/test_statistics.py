@@ -112,6 +112,13 @@ def test_without_row_noise_the_test_is_the_paired_t_test_and_holm_is_that_of_sta
     assert [each.finding for each in found] == ["no detectable difference", "worse"]
 
 
+def test_differences_that_only_rounding_tells_apart_have_no_effect_size() -> None:
+    full = [0.05, 0.6, 0.7, 0.3, 0.1]
+    (found,) = differences({"full": made(full), "one": made([each + 0.2 for each in full])}, "full")
+    assert found.spread.deviation
+    assert found.effect_size is None
+
+
 def test_comparisons_that_were_not_made_count_in_the_family_of_one_whose_reference_was_chosen() -> None:
     full, one, two = [0.8, 0.82, 0.81, 0.83, 0.80], [0.79, 0.84, 0.83, 0.85, 0.81], [0.7, 0.75, 0.71, 0.72, 0.70]
     scores = {"full": made(full), "one": made(one), "two": made(two)}

@@ -152,6 +152,8 @@ def test_mistakes_are_answers_that_are_off_by_more_than_the_tolerance():
         task = fitted([0.0, 1.0, 2.0, 10.0], tolerance=tolerance)
         found = task.mistakes(task.decode(outputs, rows, rows), rows)
         assert [mistake.row for mistake in found] == wrong
+        details = task.details([], rows, task.judged(task.decode(outputs, rows, rows), rows))
+        assert details["tolerance"] == pytest.approx(tolerance or np.std([0.0, 1.0, 2.0, 10.0]) / 2)
         assert all(mistake.confidence == pytest.approx(abs(mistake.answer - mistake.gold)) for mistake in found)
 
 
