@@ -71,6 +71,13 @@ class Browser:
         printed = self.devtools("Page.printToPDF", printBackground=False, paperWidth=8.27, paperHeight=11.69)
         file.write_bytes(base64.b64decode(printed["data"]))
 
+    def on_paper(self, file: Path) -> str:
+        """All that can be read where a page is printed on A4; skipped, visibly, where nothing reads what was printed."""
+        if shutil.which("pdftotext") is None:
+            pytest.skip("no pdftotext: apt-get install poppler-utils")
+        self.paper(file)
+        return subprocess.run(["pdftotext", "-raw", str(file), "-"], capture_output=True, text=True, check=True).stdout
+
     def devtools(self, command: str, **parameters: Any) -> Any:
         return self._ask("POST", f"{self.session}/goog/cdp/execute", {"cmd": command, "params": parameters})
 

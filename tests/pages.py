@@ -55,6 +55,9 @@ for (const table of document.querySelectorAll('table')) {
 }
 for (const link of document.querySelectorAll('nav a, .skip'))
     if (!document.querySelector(link.getAttribute('href'))) missing.push('a link to nowhere');
+const names = [...document.querySelectorAll('nav, section, [role=region]')].map(each => each.getAttribute('aria-label')
+    || document.getElementById(each.getAttribute('aria-labelledby')).textContent.trim());
+names.filter((each, i) => names.indexOf(each) != i).forEach(each => missing.push('two landmarks of one name: ' + each));
 const ids = [...document.querySelectorAll('[id]')].map(each => each.id);
 if (new Set(ids).size != ids.length) missing.push('an id twice');
 if (document.querySelectorAll('script, img, iframe, link').length) missing.push('what a data set brought');

@@ -47,6 +47,7 @@ def write(folder: Path, analysis: Analysis, inside: Inside, sentences: Sequence[
         largest=largest,
         several=len(analysis.sizes) > 1,
         over=plots.over,
+        trained=lambda size: f", {size.train_rows:,} training rows." if len(analysis.sizes) > 1 else ".",
         task=titled(analysis.task),
         ordered=lambda size: _ordered(analysis, size),
         plots=_plots(analysis, inside, scale),

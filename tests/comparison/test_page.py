@@ -223,6 +223,33 @@ def test_words_of_a_confusion_matrix_stay_whole_on_a_phone(fitted: Path, tmp_pat
         assert browser.run(OVERFLOWING)[0] <= 0
 
 
+def test_on_paper_no_table_is_cut(make_folder: MakeFolder, tmp_path: Path) -> None:
+    """Thirty labels, as many as a confusion matrix has, and twelve candidates beside each other."""
+    labels = [f"label{i:02}" for i in range(30)]
+    score = {"precision": 0.5, "recall": 0.5, "support": 20}
+    folder = make_folder(
+        {f"method{i}:placement=houlsby": FULL[:1] for i in range(12)}, reference="method0:placement=houlsby"
+    )
+    matrix = {"labels": labels, "rows": [[*range(100 + i, 129 + i), 5000 + i] for i in range(30)]}
+    for i, file in enumerate(sorted(folder.glob("runs/*"))):
+        scores = {name: {**score, "f1": 0.1 + 0.01 * i + 0.0001 * j} for j, name in enumerate(labels)}
+        report = {
+            **kept.read(file / "report.json"),
+            "details": {"test": {"per_class": scores, "confusion_matrix": matrix}},
+        }
+        (file / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    conclude(folder)
+    with started(tmp_path) as browser:
+        browser.open(folder / "report.html")
+        words = Counter(browser.on_paper(tmp_path / "report.pdf").split())
+    assert [name for name in labels if words[name] < 3] == [], "down, across, and by class"
+    assert [i for i in range(30) if not words[str(5000 + i)]] == [], "the last column"
+    (breakdown,) = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))["inside"]["breakdowns"]
+    scores = [f"{100 * each:.2f}" for group in breakdown["groups"] for each in group["scores"].values()]
+    assert len(scores) == 12 * 30
+    assert [each for each in scores if not words[each]] == []
+
+
 def test_run_folders_that_hold_next_to_nothing_have_a_page(poor: Path) -> None:
     found = shown(poor / "report.html")
     assert "No verdict yet." in found.texts
@@ -480,7 +507,7 @@ def test_weights_that_learn_are_the_same_in_table_and_plot(make_folder: MakeFold
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     conclude(folder)
     source = (folder / "report.html").read_text(encoding="utf-8")
-    table = source[source.index('<table class="costs">') :].partition("</table>")[0]
+    table = source[source.index('<table class="costs dense">') :].partition("</table>")[0]
     titles = re.findall(r'<th scope="col">(.*?)</th>', table)
     at = titles.index("weights that learn") - 1
     rows = [re.findall(r'<td><data value="([^"]*)"', row) for row in re.findall("<tr><th.*?</tr>", table)[1:]]
