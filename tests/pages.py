@@ -9,10 +9,25 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from nlp_transfer.comparison.statistics import LEAST_ROWS, LEAST_SEEDS
 from tests.browser import Browser
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
-UNITS = {"GB": 1e-9, "MB": 1e-6, "kB": 1e-3, "bytes": 1, "h": 1 / 3600, "min": 1 / 60, "s": 1, "%": 100, "": 1}
+UNITS = {
+    "GB": 1e-9,
+    "MB": 1e-6,
+    "kB": 1e-3,
+    "bytes": 1,
+    "h": 1 / 3600,
+    "min": 1 / 60,
+    "s": 1,
+    "%": 100,
+    "points": 100,
+    "": 1,
+}
+
+SAID = re.compile(r"(?<![\w.])([+-]?)(\d[\d,]*(?:\.\d+)?)(?: (points|GB|MB|kB|bytes|h|min|s|%)(?!\w))?")
+"""A number in a sentence: its sign, its digits, its unit."""
 
 OVERFLOWING = """
 const wide = document.documentElement.clientWidth;
@@ -107,7 +122,7 @@ def shown(page: Path) -> Shown:
 
 
 def values(something: Any) -> tuple[set[float], list[str]]:
-    """All numbers and all texts of a JSON value, names among them."""
+    """All numbers and all texts of a JSON value, names among them; and how many seeds there are."""
     numbers: set[float] = set()
     texts: list[str] = []
     waiting = [something]
@@ -116,8 +131,8 @@ def values(something: Any) -> tuple[set[float], list[str]]:
         if isinstance(value, dict):
             texts += value
             waiting += value.values()
+            numbers |= {float(len(value["seeds"]))} if isinstance(value.get("seeds"), list) else set()
         elif isinstance(value, list):
-            numbers.add(float(len(value)))
             waiting += value
         elif isinstance(value, str):
             texts.append(value)
@@ -141,14 +156,22 @@ def is_written(number: float, text: str) -> bool:
 
 
 def unfounded(page: Path, *files: Path) -> list[str]:
-    """Numbers on a page that stand in none of the files, or are written otherwise than they are."""
+    """Numbers on a page that stand in none of the files, or are written otherwise than they are.
+
+    What a verdict says of numbers is no source of them: its own must be roundings of those of the comparison's sizes.
+    """
     numbers: set[float] = set()
-    texts: list[str] = ["95 %"]
+    compared: set[float] = set()
+    texts: list[str] = ["95 %", f"{LEAST_SEEDS} {LEAST_ROWS}"]
+    verdict = ""
     for file in files:
         for line in (
             file.read_text(encoding="utf-8").splitlines() if file.suffix == ".jsonl" else [file.read_text("utf-8")]
         ):
-            more, words = values(json.loads(line))
+            value = json.loads(line)
+            verdict += " ".join([value.pop("headline", ""), *value.pop("verdict", ())])
+            compared |= values(value.get("sizes", ()))[0]
+            more, words = values(value)
             numbers |= more
             texts += words
     found = shown(page)
@@ -158,7 +181,26 @@ def unfounded(page: Path, *files: Path) -> list[str]:
     known = {token for text in texts for token in tokens(text)} | {
         f"{number:,.0f}" for number in numbers if number % 1 == 0
     }
-    return wrong + [text for text in found.texts if tokens(text) - known]
+    told = [plain(text) for text in found.texts if tokens(text) - known]
+    return wrong + [text for text in told if text not in verdict or not _is_founded(text, known, compared)]
+
+
+def _is_founded(sentence: str, known: set[str], numbers: set[float]) -> bool:
+    """Whether every number of a sentence is known as it stands there, or a rounding of one of these, or of its amount."""
+    return all(
+        digits in known
+        or any(
+            is_written(each, f"{sign}{digits} {unit}".strip())
+            for number in numbers
+            for each in ((number,) if sign else (number, -number))
+        )
+        for sign, digits, unit in SAID.findall(sentence)
+    )
+
+
+def plain(text: str) -> str:
+    """A text as it was before it was set for a page."""
+    return text.replace("\u00a0", " ").replace("−", "-").strip()
 
 
 def tokens(text: str) -> set[str]:

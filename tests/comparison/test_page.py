@@ -163,6 +163,25 @@ def test_an_unfounded_number_would_be_seen(rich: Path, tmp_path: Path) -> None:
         assert unfounded(page, rich / "analysis.json", rich / "results.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(" 15.00 points", " 15.37 points"), ("judged on 400", "judged on 401"), ("87 MB", "86 MB")]
+)
+def test_an_invented_number_in_the_verdict_would_be_seen(make_folder: MakeFolder, old: str, new: str) -> None:
+    folder = make_folder({"full": FULL, "lora": LORA, "head": [*HEAD[:2], 0.74, *HEAD[3:]]}, {TFIDF: 0.7})
+    conclude(folder)
+    page, file, lines = folder / "report.html", folder / "analysis.json", folder / "results.jsonl"
+    assert unfounded(page, file, lines) == []
+    said = json.loads(file.read_text(encoding="utf-8"))
+    assert old in str(said["verdict"])
+    said["verdict"] = [each.replace(old, new) for each in said["verdict"]]
+    file.write_text(json.dumps(said), encoding="utf-8")
+    source = page.read_text(encoding="utf-8")
+    page.write_text(
+        source.replace(old, new).replace(old.replace(" p", "\u00a0p").replace(" M", "\u00a0M"), new), "utf-8"
+    )
+    assert unfounded(page, file, lines)
+
+
 def test_the_same_figures_make_the_same_page(poor: Path) -> None:
     source = (poor / "report.html").read_bytes()
     conclude(poor)
