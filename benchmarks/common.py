@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from rich.console import Console
 
+from nlp_transfer import environment
 from nlp_transfer.environment import peak_memory
 from nlp_transfer.errors import RequestError
 
@@ -25,6 +27,8 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 SHARED = HERE.parent.parent / "shared"
 SPLITS = ("train", "validation", "test")
+CODE = ("nlp_transfer", "benchmarks", "pyproject.toml", "constraints.txt", ":!benchmarks/results")
+"""What must be as it was committed, so that a commit says which code made a file of results."""
 
 Figures = dict[str, Any]
 """What one run measured, as one line of JSON."""
@@ -71,6 +75,26 @@ def first_rows(data: Path, limit: int | None, judged: int | None = None) -> Iter
             kept = lines[: limit if split == "train" else judged]
             (folder / f"{split}.jsonl").write_text("".join(kept), encoding="utf-8")
         yield folder
+
+
+@cache
+def describe_environment() -> dict[str, Any]:
+    """What `environment.describe` says, and in a checkout the commit of the code, with -dirty where it was changed since.
+
+    The first call decides: what is committed while a benchmark runs did not make its figures.
+    """
+    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", *CODE)
+    dirty = "-dirty" if changed else ""
+    return {**environment.describe(), **({"commit": f"{commit}{dirty}"} if commit else {})}
+
+
+def _git(*words: str) -> str | None:
+    """What git says of the checkout that this file is in; None without one."""
+    try:
+        done = subprocess.run(["git", *words], cwd=HERE.parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def peak_rss_bytes() -> int | None:

@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from common import RESULTS, data_folder, stop, wide_console
+from common import RESULTS, data_folder, describe_environment, stop, wide_console
 from rich.table import Table
 
-from nlp_transfer import Comparison, environment
+from nlp_transfer import Comparison
 
 METHODS = "full,head,freeze,lora,adapter,bitfit"
 FILE = RESULTS / "compare-yelp.json"
@@ -41,7 +41,7 @@ def main() -> None:
         "jobs": {kind: sum(line["kind"] == kind for line in compared.lines) for kind in ("trial", "run", "baseline")},
         "workers": arguments.workers,
         "epochs": arguments.epochs,
-        "environment": environment.describe(),
+        "environment": describe_environment(),
         "lines": compared.lines,
     }
     FILE.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from common import RESULTS, Figures, data_folder, first_rows, stop, wide_console
+from common import RESULTS, Figures, data_folder, describe_environment, first_rows, stop, wide_console
 from datasets import Dataset
 from rich.console import Console
 from rich.table import Table
@@ -93,7 +93,7 @@ def once(name: str, seed: int, arguments: argparse.Namespace) -> Figures:
     if not trial:
         FILE.parent.mkdir(exist_ok=True)
         with FILE.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**key, "figures": figures, "environment": environment.describe()}) + "\n")
+            file.write(json.dumps({**key, "figures": figures, "environment": describe_environment()}) + "\n")
     Console(stderr=True).print(f"{name} seed {seed}: test entity F1 {figures['test']['f1']:.4f}", highlight=False)
     return figures
 

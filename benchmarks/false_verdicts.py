@@ -17,7 +17,6 @@ from rich.table import Table
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from nlp_transfer import environment
 from nlp_transfer.comparison.drawing import DRAWS, Scores
 from nlp_transfer.comparison.statistics import ALPHA, differences
 
@@ -76,9 +75,11 @@ def main() -> None:
             started = time.perf_counter()
             found[name] = measured(Setting(seeds, rows, **deviations), arguments.comparisons, arguments.seed)
             console.print(f"{name}: {said(found[name])}, {time.perf_counter() - started:.0f} s")
+    from common import describe_environment  # which turns reuse off, and tests import this module
+
     written = {"comparisons": arguments.comparisons, "draws": DRAWS, "factor": FACTOR, "settings": found}
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(json.dumps({**written, "environment": environment.describe()}, indent=2) + "\n", encoding="utf-8")
+    FILE.write_text(json.dumps({**written, "environment": describe_environment()}, indent=2) + "\n", encoding="utf-8")
     show(found)
 
 

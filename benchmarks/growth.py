@@ -9,13 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import RESULTS, Figures, in_fresh_process, stop, wide_console
+from common import RESULTS, Figures, describe_environment, in_fresh_process, stop, wide_console
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
 
-from nlp_transfer import environment
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.quiet import quiet
 from nlp_transfer.report import write_json
@@ -75,7 +74,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
         found[what].append({"rows": rows, "tokens_per_row": width + 2, **figures})
         told = f"{rows} rows of {width + 2} tokens: {figures['train_seconds']:.1f} s"
         Console(stderr=True).print(told, highlight=False)
-    return {**found, "model": arguments.model, "method": arguments.method, "environment": environment.describe()}
+    return {**found, "model": arguments.model, "method": arguments.method, "environment": describe_environment()}
 
 
 def single_words(model: str) -> list[str]:

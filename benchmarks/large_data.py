@@ -16,12 +16,11 @@ from typing import Any
 
 import pyarrow
 import pyarrow.parquet
-from common import RESULTS, Figures, stop, wide_console
+from common import RESULTS, Figures, describe_environment, stop, wide_console
 from predict_memory import WORDS, tiny_model
 from rich.console import Console
 from rich.table import Table
 
-from nlp_transfer import environment
 from nlp_transfer.report import write_json
 
 ROWS = (50_000, 500_000, 5_000_000)
@@ -90,7 +89,7 @@ def main() -> None:
     settings = {
         name: getattr(arguments, name) for name in ("task", "words", "max_steps", "precision", "judged", "store")
     }
-    machine = environment.describe()
+    machine = describe_environment()
     facts = {"model": model, **settings, "memory_limit_bytes": limit}
     write_json(arguments.output, {**facts, "figures": figures, "environment": machine})
     show(figures)

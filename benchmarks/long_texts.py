@@ -11,13 +11,13 @@ from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import RESULTS, Figures, data_folder, stop, wide_console
+from common import RESULTS, Figures, data_folder, describe_environment, stop, wide_console
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t
 from scores import model_path, seeds_of
 
-from nlp_transfer import environment, fine_tune
+from nlp_transfer import fine_tune
 
 FILE = RESULTS / "long-texts.jsonl"
 
@@ -78,7 +78,7 @@ def once(name: str, seed: int, arguments: argparse.Namespace) -> Figures:
     if not trial:
         FILE.parent.mkdir(exist_ok=True)
         with FILE.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**key, "figures": figures, "environment": environment.describe()}) + "\n")
+            file.write(json.dumps({**key, "figures": figures, "environment": describe_environment()}) + "\n")
     told = f"{name} seed {seed}: test accuracy {figures['test']:.4f}, {figures['train_seconds']:.0f} s of training"
     Console(stderr=True).print(told, highlight=False)
     return figures

@@ -12,13 +12,13 @@ from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import RESULTS, Figures, data_folder, stop, wide_console
+from common import RESULTS, Figures, data_folder, describe_environment, stop, wide_console
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t
 from scores import GPT, model_path
 
-from nlp_transfer import environment, fine_tune, methods
+from nlp_transfer import fine_tune, methods
 
 FILE = RESULTS / "method-scores.jsonl"
 FACTORS = (1 / 3, 1.0, 3.0)
@@ -152,7 +152,7 @@ def once(case_name: str, method_name: str, rate: float, seed: int, data_root: Pa
     line = {**key, "definition": definition(case_name, method_name), "figures": figures}
     FILE.parent.mkdir(exist_ok=True)
     with FILE.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**line, "environment": environment.describe()}) + "\n")
+        file.write(json.dumps({**line, "environment": describe_environment()}) + "\n")
     told = f"{case_name} {method_name} {rate:g} seed {seed}: validation {figures['validation']:.4f}"
     Console(stderr=True).print(told, highlight=False)
     return figures

@@ -9,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import RESULTS, Figures, answer, in_fresh_process, peak_rss_bytes, wide_console
+from common import RESULTS, Figures, answer, describe_environment, in_fresh_process, peak_rss_bytes, wide_console
 from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast, set_seed
 
-from nlp_transfer import environment, fine_tune, load_run, predict_file
+from nlp_transfer import fine_tune, load_run, predict_file
 from nlp_transfer.quiet import quiet
 from nlp_transfer.report import write_json
 
@@ -44,7 +44,7 @@ def main() -> None:
                 data = in_form(data, arguments.form)
             figures.append(in_fresh_process(Path(__file__).name, {"run": run, "data": data}))
             data.unlink()
-    machine = environment.describe()
+    machine = describe_environment()
     model = "BERT of one block, hidden size 16, random weights"
     write_json(arguments.output, {"model": model, "form": arguments.form, "figures": figures, "environment": machine})
     show(figures)

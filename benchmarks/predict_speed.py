@@ -11,12 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import Figures, data_folder, first_rows, in_fresh_process, stop
+from common import Figures, data_folder, describe_environment, first_rows, in_fresh_process, stop
 from matrix_limit import multiplying_weights, tokens_per_row
 from rich.console import Console
 from speed_cases import BY_PIPELINE, PREDICTED, PREDICTIONS, PREDICTORS
-
-from nlp_transfer import environment
 
 
 def predictions(name: str, root: Path | None, quick: bool, limits: Mapping[str, float]) -> dict[str, Any]:
@@ -64,7 +62,7 @@ def predictions(name: str, root: Path | None, quick: bool, limits: Mapping[str, 
         "case": name,
         "rows": len(texts),
         **facts,
-        "environment": environment.describe(),
+        "environment": describe_environment(),
         "matrix_limit_flops": dict(limits),
         "contenders": contenders,
         "ratios": {one: ours / figures["rows_per_second"] for one, figures in contenders.items() if one != "ours"},

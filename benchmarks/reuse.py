@@ -16,9 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import RESULTS, data_folder, first_rows, stop
+from common import RESULTS, data_folder, describe_environment, first_rows, stop
 
-from nlp_transfer import environment
 from nlp_transfer.report import write_json
 
 CASES = {"head": ["--method", "head"], "freeze 4 of 6": ["--method", "freeze", "--method.lowest", "4"]}
@@ -59,7 +58,7 @@ def main() -> None:
             for kind in kinds:
                 print(f"{name}, {kind}: {case[kind]['train_seconds']:.1f} s of {case[kind]['total_seconds']:.1f} s")
             print(f"{name}: the same weights: {same}")
-    write_json(RESULTS / "reuse.json", {**found, "environment": environment.describe()})
+    write_json(RESULTS / "reuse.json", {**found, "environment": describe_environment()})
 
 
 if __name__ == "__main__":

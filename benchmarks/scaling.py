@@ -15,11 +15,11 @@ from typing import Any
 
 import psutil
 import torch
-from common import RESULTS, Figures, data_folder, peak_rss_bytes, stop, wide_console
+from common import RESULTS, Figures, data_folder, describe_environment, peak_rss_bytes, stop, wide_console
 from rich.table import Table
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from nlp_transfer import environment, fine_tune
+from nlp_transfer import fine_tune
 from nlp_transfer.report import write_json
 
 
@@ -46,7 +46,7 @@ def main() -> None:
         if count > 1 or not sharded
     ]
     settings = {name: getattr(arguments, name) for name in ("dataset", "model", "steps", "batch_size", "max_length")}
-    write_json(arguments.output, {"settings": settings, "runs": runs, "environment": environment.describe()})
+    write_json(arguments.output, {"settings": settings, "runs": runs, "environment": describe_environment()})
     show(runs)
 
 

@@ -9,11 +9,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from common import RESULTS, SHARED, Figures, data_folder, in_fresh_process, stop, wide_console
+from common import RESULTS, SHARED, Figures, data_folder, describe_environment, in_fresh_process, stop, wide_console
 from rich.console import Console
 from rich.table import Table
-
-from nlp_transfer import environment
 
 GPT = "gpt-mini"
 FILE = RESULTS / "scores.jsonl"
@@ -114,7 +112,7 @@ def append(case: str, contender: str, seed: int, settings: dict[str, Any], figur
     run = {"case": case, "contender": contender, "seed": seed, "settings": settings}
     FILE.parent.mkdir(exist_ok=True)
     with FILE.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**run, "figures": kept, "environment": environment.describe()}) + "\n")
+        file.write(json.dumps({**run, "figures": kept, "environment": describe_environment()}) + "\n")
     accuracy = f"{figures['accuracy']:.4f}"
     Console(stderr=True).print(f"{case} {contender} seed {seed}: {accuracy}", highlight=False)
     return kept

@@ -12,14 +12,13 @@ from statistics import mean, median
 from typing import Any
 
 import torch
-from common import RESULTS, Figures, data_folder, first_rows, in_fresh_process, stop, wide_console
+from common import RESULTS, Figures, data_folder, describe_environment, first_rows, in_fresh_process, stop, wide_console
 from matrix_limit import matrix_limits, multiplying_weights, tokens_per_row
 from predict_speed import predictions
 from rich.console import Console
 from rich.table import Table
 from speed_cases import CASES, PREDICTIONS, TRAINERS, Case, Contender, operations
 
-from nlp_transfer import environment
 from nlp_transfer.report import write_json
 from nlp_transfer.training.precision import native_bf16
 
@@ -33,7 +32,7 @@ QUICK = 10
 
 def main() -> None:
     arguments = parse()
-    bf16 = native_bf16(torch.device(environment.describe()["device"]))
+    bf16 = native_bf16(torch.device(describe_environment()["device"]))
     names = arguments.cases or [
         *CASES,
         *(name for name, precision in PREDICTIONS.items() if bf16 or precision == "fp32"),
@@ -105,7 +104,7 @@ def trained(name: str, arguments: argparse.Namespace, limits: Mapping[str, float
         "case": name,
         "settings": {**asdict(case), "seed": arguments.seed, "precision": arguments.precision},
         **facts,
-        "environment": environment.describe(),
+        "environment": describe_environment(),
         "matrix_limit_flops": dict(limits),
         "contenders": summary(case, rounds, facts, limits),
         "ratios": ratios(rounds),

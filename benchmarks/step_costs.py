@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, data_folder, wide_console
+from common import RESULTS, data_folder, describe_environment, wide_console
 from peer_methods import apply
 from peer_rows import Classes, load_tokenizer
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 from transformers import set_seed
 
-from nlp_transfer import environment
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.batches import LengthBuckets
 from nlp_transfer.quiet import quiet
@@ -59,7 +58,7 @@ def main() -> None:
     found = {name: measured(name, arguments) for name in arguments.methods.split(",")}
     arguments.output.parent.mkdir(exist_ok=True)
     settings = {"steps": arguments.steps, "batch_size": arguments.batch_size}
-    write_json(arguments.output, {**settings, "methods": found, "environment": environment.describe()})
+    write_json(arguments.output, {**settings, "methods": found, "environment": describe_environment()})
     show(found)
 
 

@@ -12,12 +12,12 @@ from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import RESULTS, Figures, data_folder, in_fresh_process, stop, wide_console
+from common import RESULTS, Figures, data_folder, describe_environment, in_fresh_process, stop, wide_console
 from rich.console import Console
 from rich.table import Table
 from scores import GPT, model_path, seeds_of
 
-from nlp_transfer import environment, methods, tasks
+from nlp_transfer import methods, tasks
 
 FILE = RESULTS / "task-scores.jsonl"
 SCRIPTS = {"ours": "task_ours.py", "trainer": "task_peer.py"}
@@ -138,7 +138,7 @@ def append(case: str, contender: str, seed: int, settings: dict[str, Any], figur
     run = {"case": case, "contender": contender, "seed": seed, "settings": settings, "figures": figures}
     FILE.parent.mkdir(exist_ok=True)
     with FILE.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**run, "environment": environment.describe()}) + "\n")
+        file.write(json.dumps({**run, "environment": describe_environment()}) + "\n")
     said = ", ".join(f"{name} {value:.4f}" for name, value in figures["scores"].items())
     Console(stderr=True).print(f"{case} {contender} seed {seed}: {said}", highlight=False)
     return figures
