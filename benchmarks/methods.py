@@ -7,16 +7,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, SPLITS, data_folder, stop, wide_console
+from common import RESULTS, SPLITS, data_folder, describe_environment, stop, wide_console
 from rich.table import Table
 from scores import GPT, model_path
 
-from nlp_transfer import environment
 from nlp_transfer.configurations import read_json
 
 FOLDER = RESULTS / "methods"
@@ -73,7 +72,10 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--cases", help=f"of {','.join(CASES)}; unset: all")
-    parser.add_argument("--methods", help="these alone for now; a later call with others, or without this, adds them")
+    parser.add_argument(
+        "--methods",
+        help="these alone for now: the page calls the case partial until a later call, with others or without it, adds them",
+    )
     parser.add_argument("--seeds", help="these alone for now, in the same way; unset: those of each case")
     parser.add_argument("--workers", type=int, default=1, help="runs at once; they share the cores")
     parser.add_argument(
@@ -93,8 +95,9 @@ def main() -> None:
         )
         data = data_folder(arguments.data_root, case.data)
         rows = cut(data, case.rows, arguments.folder / "rows" / name)
-        compared(case, rows, folder, arguments.workers)
-        show(case, keep(name, case, folder))
+        describe_environment()  # now, since the code may be another when the last run ends
+        workers = compared(case, rows, folder, arguments.workers)
+        show(case, keep(name, case, folder, workers))
 
 
 def cut(data: Path, rows: Mapping[str, int], folder: Path) -> Path:
@@ -108,8 +111,17 @@ def cut(data: Path, rows: Mapping[str, int], folder: Path) -> Path:
     return folder
 
 
-def compared(case: Case, data: Path, folder: Path, workers: int) -> None:
-    """Begin a comparison, or go on with it."""
+def compared(case: Case, data: Path, folder: Path, workers: int) -> list[int]:
+    """Begin a comparison, or go on with it.
+
+    Returns:
+        The workers of every call that added runs: how many ran at once is part of what their times say.
+    """
+    noted, results = folder.with_name(f"{folder.name}-workers.json"), folder / "results.jsonl"
+    before = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() and results.is_file() else []
+    known = results.read_bytes() if results.is_file() else b""
+    noted.parent.mkdir(parents=True, exist_ok=True)
+    noted.write_text(json.dumps(sorted({*before, workers})), encoding="utf-8")
     settings = {
         "task": case.task,
         "data": data,
@@ -131,9 +143,12 @@ def compared(case: Case, data: Path, folder: Path, workers: int) -> None:
     done = subprocess.run([sys.executable, "-m", "nlp_transfer.cli", "compare", *words], env=shared, check=False)
     if done.returncode:
         stop(f"compare ended with status {done.returncode}; the same command goes on.", done.returncode)
+    if results.read_bytes() == known:
+        noted.write_text(json.dumps(before), encoding="utf-8")
+    return json.loads(noted.read_text(encoding="utf-8"))
 
 
-def keep(name: str, case: Case, folder: Path) -> dict[str, Any]:
+def keep(name: str, case: Case, folder: Path, workers: Sequence[int]) -> dict[str, Any]:
     """Keep of a comparison's folder the protocol, the lines and the analysis; no texts, no paths, and no weights."""
     analysis = read_json(folder / "analysis.json")
     # what its best run was sure of and wrong has texts of the data
@@ -145,15 +160,27 @@ def keep(name: str, case: Case, folder: Path) -> dict[str, Any]:
     lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
     kept = {
         "case": asdict(CASES[name]),
+        "missing": missing(CASES[name], protocol),
+        "workers": list(workers),
         "protocol": protocol,
         "analysis": analysis,
         "lines": [json.loads(line) for line in lines],
-        "environment": environment.describe(),
+        "environment": describe_environment(),
     }
     text = json.dumps(kept, indent=1, ensure_ascii=False).replace(model_path(case.model), case.model)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     return json.loads(text)
+
+
+def missing(case: Case, protocol: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What of a case has not been asked for yet: a comparison of the rest is partial."""
+    labels = {each["label"] for each in protocol["candidates"]}
+    seeds = map(int, case.seeds.split(","))
+    return {
+        "methods": [name for name in case.methods.split(",") if name not in labels],
+        "seeds": [seed for seed in seeds if seed not in protocol["seeds"]],
+    }
 
 
 def show(case: Case, kept: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from task_table import tasks_table
 
 from nlp_transfer.comparison import curves, plots
 from nlp_transfer.comparison.analysis import Analysis, Entry, Size
+from nlp_transfer.comparison.search import WIDENINGS
+from nlp_transfer.comparison.statistics import Difference
 from nlp_transfer.comparison.wording import Scale, count, duration, escaped, size, table
 from nlp_transfer.pages.plots import standalone
 
@@ -27,8 +30,10 @@ PAGE = DOCS / "benchmarks.md"
 MARK = re.compile(r"(<!-- figures: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 CLAIMED = 0.004
 """Houlsby 2019: adapters are within 0.4 points of full fine-tuning, with 3.6 % of its weights."""
+CLAIMED_ON = ("trec", "sst2", "rte", "conll2003", "squad_wiki")
 TUNERS = ("lora", "adapter", "adapter:placement=houlsby")
 OF_FULL = 0.036
+OUTCOMES = ("shown", "refuted", "undecided", "no score")
 
 
 def main() -> None:
@@ -76,25 +81,42 @@ def section(name: str, kept: Mapping[str, Any]) -> str:
     fewer = f" on {tried:,} rows at most" if (tried := kept["protocol"]["trial_rows"]) else ""
     metric = analysis.metric.replace("_", " ")
     length = f"{train['max_steps']} steps" if train["max_steps"] else f"{train['epochs']:g} epochs"
+    more = f", or up to {analysis.trials + WIDENINGS} where the best stood at the edge" if analysis.trials > 1 else ""
     said = (
         f"{rows['train']:,} rows to train, {rows['validation']:,} to choose by, {rows['test']:,} to judge by; "
-        f"{len(analysis.seeds)} seeds; {length}; rates from {analysis.trials} trials{fewer}; {metric}"
-        f"{' in points' if scale.points else ''}."
+        f"{len(analysis.seeds)} seeds{without_score(analysis)}; {length}; rates from {analysis.trials} trials{fewer}{more}; "
+        f"{metric}{' in points' if scale.points else ''}."
     )
     drawn = f"![{escaped(CASES[name].title)}](benchmarks/{name}.svg)"
     figures = by_size(analysis, scale) if sizes > 1 else by_candidate(analysis, analysis.sizes[0], scale)
     machine = kept["environment"]
-    where = f"{machine['device_name']}, {machine['cores']} cores; " + ", ".join(
+    at_once = " or ".join(map(str, kept["workers"]))
+    where = f"{machine['device_name']}, {machine['cores']} cores, runs at once: {at_once}; " + ", ".join(
         f"{name} {machine['versions'][name]}" for name in ("torch", "transformers", "peft")
     )
     flags = [f"- {escaped(flag)}" for flag in analysis.flags]
-    return "\n\n".join(part for part in [said, drawn, figures, "\n".join(flags), f"{where}."] if part) + "\n"
+    return (
+        "\n\n".join(part for part in [partial(kept), said, drawn, figures, "\n".join(flags), f"{where}."] if part)
+        + "\n"
+    )
 
 
 def by_candidate(analysis: Analysis, of: Size, scale: Scale) -> str:
     """A line for each candidate and baseline, the best first."""
-    differences = {each.candidate: each for each in of.differences}
-    names = ("", "rate", "mean", "95 %", "less full", "95 %", "weights that learn", "training", "memory", "disk")
+    differences = from_full(analysis, of)
+    names = (
+        "",
+        "rate",
+        "seeds",
+        "mean",
+        "95 %",
+        "less full",
+        "95 %",
+        "weights that learn",
+        "training",
+        "memory",
+        "disk",
+    )
     lines = []
     for entry in ordered(analysis, of):
         held, costs = differences.get(entry.candidate), entry.costs
@@ -102,8 +124,9 @@ def by_candidate(analysis: Analysis, of: Size, scale: Scale) -> str:
             [
                 called(entry),
                 f"{entry.learning_rate:g}" if entry.learning_rate else "",
+                "" if entry.baseline and not entry.unfinished else seeds(entry),
                 scale.score(entry.spread.mean),
-                scale.interval(entry.spread.interval),
+                scale.interval(scale.within(entry.spread.interval)),
                 scale.signed(held.spread.mean) if held else "",
                 scale.interval(held.spread.interval) if held else "",
                 weights(entry, of),
@@ -129,40 +152,100 @@ def by_size(analysis: Analysis, scale: Scale) -> str:
 
 def claims(kept: Mapping[str, dict[str, Any]]) -> str:
     """Of what Houlsby 2019 and LoRA claim, what these rows say: every tuner on every set, beside full fine-tuning."""
-    lines, held = [], []
-    for name in ("trec", "sst2", "rte", "conll2003", "squad_wiki"):
+    lines, outcomes, left_out = [], Counter[str](), []
+    few = 0
+    for name in CLAIMED_ON:
         if name not in kept:
+            continue
+        if partial(kept[name]):
+            left_out.append(CASES[name].title)
             continue
         analysis = built(Analysis, kept[name]["analysis"])
         scale, of = Scale.of(analysis), analysis.sizes[0]
-        for each in of.differences:
-            if each.candidate not in TUNERS or each.spread.mean is None:
+        full, differences = entry_of("full", of), from_full(analysis, of)
+        for entry in (entry_of(tuner, of) for tuner in TUNERS):
+            if entry is None or full is None:
                 continue
-            entry = of.entry(each.candidate)
-            within = each.spread.mean >= -CLAIMED
-            few = share(entry, of) <= OF_FULL
-            held.append(within and few)
+            held, of_full = differences.get(entry.candidate), share(entry, of)
+            outcome = judged(held, every_seed=not entry.unfinished and not full.unfinished)
+            outcomes[outcome] += 1
+            few += outcome == "shown" and of_full is not None and of_full <= OF_FULL
             lines.append(
                 [
                     CASES[name].title,
                     called(entry),
-                    f"{share(entry, of):.1%}",
-                    scale.signed(each.spread.mean),
-                    scale.interval(each.spread.interval),
-                    "yes" if within else "no",
+                    seeds(entry),
+                    "" if of_full is None else f"{of_full:.1%}",
+                    scale.signed(held.spread.mean) if held else "",
+                    scale.interval(held.spread.interval) if held else "",
+                    outcome,
                 ]
             )
+    later = f"Left out until all of it has been run: {'; '.join(left_out)}." if left_out else ""
     if not lines:
-        return "Not measured yet.\n"
-    names = ("", "tuner", "of full's weights", "less full", "95 %", "within 0.4 points")
-    counted = f"{sum(held)} of {len(held)} are within 0.4 points of full fine-tuning with 3.6 % of its weights or less."
-    return f"{table(names, lines)}\n\n{counted}\n"
+        return f"{later or 'Not measured yet.'}\n"
+    names = ("", "tuner", "seeds", "of full's weights", "less full", "95 %", "within 0.4 points")
+    counted = (
+        f"Within 0.4 points of full fine-tuning, of {len(lines)}: {', '.join(f'{outcomes[each]} {each}' for each in OUTCOMES)}. "
+        f"Of those shown, {few} with 3.6 % of its weights or less. Shown: the lower end of the interval is at -0.4 or above, and "
+        "no seed was lost. Refuted: its upper end is below. No score: no seed finished on both sides."
+    )
+    return "\n\n".join(part for part in (table(names, lines), counted, later) if part) + "\n"
+
+
+def judged(held: Difference | None, every_seed: bool) -> str:
+    """Whether a difference from full fine-tuning is within what was claimed: one of the outcomes.
+
+    Args:
+        held: None where no seed finished on both sides.
+        every_seed: whether all of both sides did; where some were lost, those that are left are the lucky ones.
+    """
+    if held is None or held.spread.mean is None:
+        return "no score"
+    if held.spread.interval is None:
+        return "undecided"
+    low, high = held.spread.interval
+    if high < -CLAIMED:
+        return "refuted"
+    return "shown" if low >= -CLAIMED and every_seed else "undecided"
+
+
+def partial(kept: Mapping[str, Any]) -> str:
+    """What of a case has not been run yet, in a sentence; nothing where all has."""
+    names = [f"`{name}`" for name in kept["missing"]["methods"]]
+    names += [f"seed {seed}" for seed in kept["missing"]["seeds"]]
+    return f"Partial; not run yet: {', '.join(names)}." if names else ""
+
+
+def from_full(analysis: Analysis, of: Size) -> dict[str, Difference]:
+    """The differences from full fine-tuning by candidate; none where others are held against another method."""
+    return {each.candidate: each for each in of.differences} if analysis.reference == "full" else {}
 
 
 def ordered(analysis: Analysis, of: Size) -> list[Entry]:
-    """The entries of a size, the best first."""
-    known = [entry for entry in of.entries if entry.spread.mean is not None]
-    return sorted(known, key=lambda entry: entry.spread.mean or 0.0, reverse=analysis.higher_is_better)
+    """The entries of a size, the best first, those without a score last."""
+    sign = -1 if analysis.higher_is_better else 1
+    return sorted(of.entries, key=lambda entry: (entry.spread.mean is None, sign * (entry.spread.mean or 0.0)))
+
+
+def entry_of(candidate: str, of: Size) -> Entry | None:
+    """The entry of a candidate, if it was run."""
+    return next((entry for entry in of.entries if entry.candidate == candidate), None)
+
+
+def without_score(analysis: Analysis) -> str:
+    """How many of all runs have no score, where some have none."""
+    entries = [entry for each in analysis.sizes for entry in each.entries if not entry.baseline]
+    lost = sum(len(entry.unfinished) for entry in entries)
+    every = lost + sum(len(entry.spread.seeds) for entry in entries)
+    return f", {lost} of {every} runs without a score" if lost else ""
+
+
+def seeds(entry: Entry) -> str:
+    """How many seeds a score is of, and what became of the others."""
+    scored, lost = len(entry.spread.seeds), Counter(each.status for each in entry.unfinished)
+    told = ", ".join(f"{number} {status}" for status, number in lost.items())
+    return f"{scored} of {scored + lost.total()}; {told}" if lost else str(scored)
 
 
 def called(entry: Entry) -> str:
@@ -171,21 +254,25 @@ def called(entry: Entry) -> str:
 
 
 def with_interval(entry: Entry, scale: Scale) -> str:
-    """A mean, with its interval where there is one."""
-    between = f" ({scale.interval(entry.spread.interval)})" if entry.spread.interval else ""
-    return f"{scale.score(entry.spread.mean)}{between}"
+    """A mean, with its interval where there is one, and with its seeds where some were lost."""
+    cut = scale.within(entry.spread.interval)
+    between = f" ({scale.interval(cut)})" if cut else ""
+    return f"{scale.score(entry.spread.mean)}{between}{f'; {seeds(entry)}' if entry.unfinished else ''}"
 
 
 def weights(entry: Entry, of: Size) -> str:
     """How many weights outside the head learn, and their share of those that learn in full fine-tuning."""
     if "trainable" not in entry.costs:
         return ""
-    return f"{entry.costs['trainable']:,.0f} ({share(entry, of):.2%})"
+    of_full = share(entry, of)
+    return f"{entry.costs['trainable']:,.0f}{f' ({of_full:.2%})' if of_full is not None else ''}"
 
 
-def share(entry: Entry, of: Size) -> float:
-    """Weights that learn, the head aside, over those of full fine-tuning."""
-    return entry.costs["trainable"] / of.entry("full").costs["trainable"]
+def share(entry: Entry, of: Size) -> float | None:
+    """Weights that learn, the head aside, over those of full fine-tuning; None where one of both has no finished run."""
+    full = entry_of("full", of)
+    known = full is not None and "trainable" in full.costs and "trainable" in entry.costs
+    return entry.costs["trainable"] / full.costs["trainable"] if full and known else None
 
 
 def built(kind: Any, value: Any) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import subprocess
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,55 +43,153 @@ def test_the_page_and_its_plots_are_those_of_the_files(writer: Any) -> None:
         assert same, f"{file}: run python benchmarks/methods_page.py"
 
 
+Runs = dict[str, list[float | None]]
+
+RUNS: Runs = {
+    "full": [0.90, 0.91, 0.92, 0.90, 0.91],
+    "lora": [0.90, 0.91, 0.915, 0.90, 0.91],
+    "adapter": [0.80, 0.81, 0.80, 0.82, 0.80],
+}
+LEARN = {"full": 1000, "lora": 10, "adapter": 36}
+METHODS = "full,lora,adapter"
+
+
 @pytest.fixture
-def kept(
+def keep(
     writer: Any, make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Any]:
-    """What the benchmark keeps of a comparison whose figures are known."""
-    runs = {
-        "full": [0.90, 0.91, 0.92, 0.90, 0.91],
-        "lora": [0.90, 0.91, 0.915, 0.90, 0.91],
-        "adapter": [0.80, 0.81, 0.80, 0.82, 0.80],
-    }
-    folder = make_folder(runs)
-    protocol = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
-    places = {"source": str(tmp_path), "validation": None, "test": None}
-    protocol |= {"recipe": {"data": places, "train": {"max_steps": None, "epochs": 3.0}}, "trial_rows": 1000}
-    (folder / "protocol.json").write_text(json.dumps(protocol), encoding="utf-8")
-    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-    learn = {"full": 1000, "lora": 10, "adapter": 36}
-    for line in lines:
-        line["costs"] = {**line.get("costs", {}), "trainable": learn[line["candidate"]], "head": 6}
-    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    conclude(folder)
-    benchmark = importlib.import_module("methods")
-    monkeypatch.setattr(benchmark, "FOLDER", tmp_path / "kept")
-    benchmark.keep("trec", benchmark.CASES["trec"], folder)
-    return writer.results(tmp_path / "kept")
+) -> Callable[..., dict[str, Any]]:
+    """Makes what the benchmark keeps of a comparison whose figures are known."""
+
+    def kept(
+        runs: Runs = RUNS,
+        methods: str = METHODS,
+        learn: dict[str, int] = LEARN,
+        baselines: dict[str, float] | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        folder = make_folder(runs, baselines, **more)
+        protocol = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
+        places = {"source": str(tmp_path), "validation": None, "test": None}
+        protocol |= {"recipe": {"data": places, "train": {"max_steps": None, "epochs": 3.0}}, "trial_rows": 1000}
+        protocol["candidates"] = [{"label": name, "method": {}, "model": {"name": "minilm"}} for name in runs]
+        (folder / "protocol.json").write_text(json.dumps(protocol), encoding="utf-8")
+        lines = [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+        for line in lines:
+            if line["candidate"] in learn and line["status"] == "finished":
+                line["costs"] = {**line.get("costs", {}), "trainable": learn[line["candidate"]], "head": 6}
+        (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        conclude(folder)
+        benchmark = importlib.import_module("methods")
+        case = replace(benchmark.CASES["trec"], methods=methods)
+        monkeypatch.setitem(benchmark.CASES, "trec", case)
+        monkeypatch.setattr(benchmark, "FOLDER", tmp_path / "kept")
+        benchmark.keep("trec", case, folder, [2])
+        return writer.results(tmp_path / "kept")
+
+    return kept
 
 
-def test_what_is_kept_of_a_comparison_has_no_paths_and_no_texts(kept: dict[str, Any], tmp_path: Path) -> None:
+Keep = Callable[..., dict[str, Any]]
+
+
+def test_what_is_kept_of_a_comparison_has_no_paths_and_no_texts(keep: Keep, tmp_path: Path) -> None:
+    kept = keep()
     text = json.dumps(kept["trec"])
     assert str(tmp_path) not in text
     assert "inside" not in kept["trec"]["analysis"]
     assert len(kept["trec"]["lines"]) == 3 + 15
+    assert kept["trec"]["workers"] == [2]
+    assert kept["trec"]["missing"] == {"methods": [], "seeds": []}
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", kept["trec"]["environment"].get("commit", "0" * 40))
 
 
-def test_a_page_is_made_of_what_was_kept(writer: Any, kept: dict[str, Any]) -> None:
+def test_a_page_is_made_of_what_was_kept(writer: Any, keep: Keep) -> None:
+    kept = keep()
     page = "".join(f"<!-- figures: {name} -->\nold\n<!-- end -->\n" for name in ("claims", "trec", "sst2"))
     found = writer.files(page, kept)
     assert found.keys() == {"benchmarks.md", "benchmarks/trec.svg"}
     text = found["benchmarks.md"]
     assert "old" not in text
     assert text.count("Not measured yet.") == 1
-    assert "| `full` | 0.0001 | 90.80 |" in text
-    assert "| `lora` | 0.0001 | 90.70 |" in text
-    assert "-0.10" in text
-    assert re.search(r"\| `lora` \| 1\.0% \| -0\.10 \| .* \| yes \|", text)
-    assert re.search(r"\| `adapter` \| 3\.6% \| -10\.20 \| .* \| no \|", text)
-    assert "1 of 2 are within 0.4 points" in text
+    assert "; 5 seeds; " in text
+    assert "| `full` | 0.0001 | 5 | 90.80 |" in text
+    assert "| `lora` | 0.0001 | 5 | 90.70 |" in text
+    assert re.search(r"\d cores, runs at once: 2; torch", text)
+    assert re.search(r"\| `lora` \| 5 \| 1\.0% \| -0\.10 \| .* \| undecided \|", text), "the mean alone is within 0.4"
+    assert re.search(r"\| `adapter` \| 5 \| 3\.6% \| -10\.20 \| .* \| refuted \|", text)
+    assert "of 2: 0 shown, 1 refuted, 1 undecided, 0 no score. Of those shown, 0 with 3.6 %" in text
     assert "lora" in words(found["benchmarks/trec.svg"])
     assert writer.files(text, kept)["benchmarks.md"] == text
+
+
+def test_a_tuner_within_what_was_claimed_may_have_too_many_weights(writer: Any, keep: Keep) -> None:
+    better = [0.96, 0.965, 0.97, 0.96, 0.96]
+    runs = {"full": RUNS["full"], "lora": better, "adapter": better}
+    text = writer.claims(keep(runs, learn={**LEARN, "lora": 200}))
+    assert re.search(r"\| `lora` \| 5 \| 20\.0% \| \+5\.\d\d \| .* \| shown \|", text)
+    assert re.search(r"\| `adapter` \| 5 \| 3\.6% \| \+5\.\d\d \| .* \| shown \|", text)
+    assert "of 2: 2 shown, 0 refuted, 0 undecided, 0 no score. Of those shown, 1 with 3.6 %" in text
+
+
+def test_what_diverged_stands_on_the_page_and_is_counted(writer: Any, keep: Keep) -> None:
+    kept = keep({**RUNS, "lora": [0.90, 0.91, None, None, None], "adapter": [None] * 5})
+    text = writer.section("trec", kept["trec"])
+    assert "; 5 seeds, 8 of 15 runs without a score; " in text
+    assert "| `lora` | 0.0001 | 2 of 5; 3 diverged | 90.50 |" in text
+    assert "| `adapter` | 0.0001 | 0 of 5; 5 diverged | - |" in text
+    assert text.index("`full`") < text.index("`lora`") < text.index("`adapter`")
+    text = writer.claims(kept)
+    assert re.search(r"\| `lora` \| 2 of 5; 3 diverged \| 1\.0% \| [^|]+ \| [^|]+ \| undecided \|", text)
+    assert "| `adapter` | 0 of 5; 5 diverged |  |  |  | no score |" in text
+    assert "of 2: 0 shown, 0 refuted, 1 undecided, 1 no score." in text
+
+
+def test_a_page_is_made_where_full_diverged_with_every_seed(writer: Any, keep: Keep) -> None:
+    kept = keep({**RUNS, "full": [None] * 5})
+    assert "| `full` | 0.0001 | 0 of 5; 5 diverged | - |" in writer.section("trec", kept["trec"])
+    text = writer.claims(kept)
+    assert re.search(r"\| `lora` \| 5 \|  \|  \|  \| no score \|", text)
+    assert "of 2: 0 shown, 0 refuted, 0 undecided, 2 no score." in text
+
+
+def test_a_part_of_a_case_is_called_partial_and_no_claim_rests_on_it(writer: Any, keep: Keep) -> None:
+    kept = keep({"lora": RUNS["lora"][:2]}, reference="lora", seeds=[0, 1])
+    assert kept["trec"]["missing"] == {"methods": ["full", "adapter"], "seeds": [2, 3, 4]}
+    found = writer.files("<!-- figures: trec --><!-- end --><!-- figures: claims -->\nold\n<!-- end -->\n", kept)
+    text = writer.section("trec", kept["trec"])
+    assert text.startswith("Partial; not run yet: `full`, `adapter`, seed 2, seed 3, seed 4.\n\n")
+    assert "| `lora` | 0.0001 | 2 | 90.50 |" in text
+    assert "Left out until all of it has been run: TREC: kinds of questions." in found["benchmarks.md"]
+    assert "shown" not in found["benchmarks.md"]
+
+
+def test_intervals_end_where_scores_do(writer: Any, keep: Keep) -> None:
+    kept = keep({"full": [0.99, 1.0, 0.97], "lora": [0.98, 1.0, 0.99]}, methods="full,lora", rows=100)
+    analysis = writer.built(writer.Analysis, kept["trec"]["analysis"])
+    assert any(entry.spread.interval[1] > 1 for entry in analysis.sizes[0].entries)
+    text = writer.section("trec", kept["trec"])
+    assert " to 100.00 |" in text
+    assert not re.search(r"to 10\d\.(?!00)", text)
+    assert not re.search(r"to 10[1-9]", writer.by_size(analysis, writer.Scale.of(analysis)))
+
+
+def test_workers_are_those_of_every_call_that_added_runs(
+    writer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = importlib.import_module("methods")
+    case, folder, adds = benchmark.CASES["trec"], tmp_path / "trec", True
+
+    def run(*_: Any, **__: Any) -> Any:
+        folder.mkdir(exist_ok=True)
+        with (folder / "results.jsonl").open("a", encoding="utf-8") as file:
+            file.write("{}\n" if adds else "")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(benchmark.subprocess, "run", run)
+    assert benchmark.compared(case, tmp_path, folder, 2) == [2]
+    assert benchmark.compared(case, tmp_path, folder, 1) == [1, 2]
+    adds = False
+    assert benchmark.compared(case, tmp_path, folder, 4) == [1, 2]
 
 
 @pytest.mark.usefixtures("writer")  # the folder of benchmarks stands on the path
@@ -214,3 +314,24 @@ def near(said: str, value: float) -> bool:
     number, unit = said.split()
     digits = len(number.partition(".")[2])
     return float(number) == round(value / {"k": 1e3, "M": 1e6}[unit], digits)
+
+
+@pytest.mark.usefixtures("writer")
+def test_results_have_the_commit_of_the_code_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = importlib.import_module("common")
+    monkeypatch.setattr(common, "HERE", tmp_path / "benchmarks")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    described = common.describe_environment.__wrapped__  # without its memory
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    assert "commit" not in described()
+    code, result = (tmp_path / "benchmarks" / name for name in ("code.py", "results/case.json"))
+    code.write_text("1\n", encoding="utf-8")
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "First"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    commit = described()["commit"]
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    result.write_text("{}\n", encoding="utf-8")
+    assert described()["commit"] == commit, "what a benchmark writes is no code"
+    code.write_text("2\n", encoding="utf-8")
+    assert described()["commit"] == f"{commit}-dirty"
