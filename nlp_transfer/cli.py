@@ -35,7 +35,7 @@ USAGE = """nlp-transfer: adapt pre-trained language models to your task.
                         predict, evaluate, export and compare take it too
   nlp-transfer list     [tasks|methods|models|metrics]      what there is, with every setting and its default
   nlp-transfer doctor                                       device, precision, versions, what is missing
-  nlp-transfer demo     [--task T]                          four methods on a shipped sample, without a network
+  nlp-transfer demo     [--task T] [--output DIR]           four methods on a shipped sample, without a network
 
 Exit status: 0 done; 2 the request or the data is wrong; 3 stopped and resumable; 1 anything else.
 """
@@ -183,11 +183,12 @@ def _doctor(words: list[str]) -> None:
 def _demo(words: list[str]) -> None:
     parser = Parser("demo", "Four methods compared on a shipped sample, or one training, without a network.")
     parser.add_argument("--task", help="one training, of a task or sentence_pairs; unset: four methods compared")
+    parser.add_argument("--output", help="folder of what comes out; unset: runs/demo, or runs/demo-TASK")
     options, _ = parser.read(words)
     at_once("nlp_transfer.demo")
     from nlp_transfer.demo import demo
 
-    demo(options.task)
+    demo(options.task, options.output)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {

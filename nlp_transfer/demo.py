@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from nlp_transfer import samples
-from nlp_transfer.comparison import compare
+from nlp_transfer.comparison import compare, layout, protocol
 from nlp_transfer.comparison.display import Display, live
+from nlp_transfer.configurations import read_json
 from nlp_transfer.errors import RequestError, did_you_mean
 from nlp_transfer.experiment import fine_tune
 from nlp_transfer.figures import Scale, duration, size
@@ -75,23 +76,26 @@ TEXTS: dict[str, tuple[Any, ...]] = {
 METHODS = ("full", "head", "lora", "adapter")
 """Compared by the demo."""
 
+SEEDS = (0,)
+"""One for each."""
+
 COMPARED = {"epochs": 5, "batch_size": 16}
 """How each of them is trained: all in less than three minutes, on two cores."""
 
 
-def demo_of_methods() -> None:
+def demo_of_methods(folder: Path) -> None:
     """Compare four methods on a sample, with one seed; print what came out, and answer three texts with the one that
     validation likes best."""
-    name, folder = "classification", Path("runs") / "demo"
+    name = "classification"
+    recipe = Recipe.make(task=name, data=str(samples.path(name)), train=COMPARED)
+    _refuse_other_comparison(folder, recipe)
     console = Console(stderr=True)
     with live(Display(folder, METHODS, "accuracy", COMPARED["epochs"]), console):
         compare(
-            task=name,
-            data=str(samples.path(name)),
+            recipe,
             methods=METHODS,
-            seeds=[0],
+            seeds=SEEDS,
             trials=1,
-            train=COMPARED,
             forgetting=False,
             engine="here",
             output=folder,
@@ -113,12 +117,13 @@ def _print_entries(found: dict[str, Any]) -> None:
     """A line for every candidate and baseline, the best first."""
     scale, entries = Scale(points=True), found["sizes"][0]["entries"]
     print(f"\n{found['rows']['train']} rows to train, {found['rows']['test']} to judge by; accuracy in points.\n")
-    print(f"{'':<36}{'accuracy':>9}  {'95 %, over rows':>16}  {'training':>9}  {'stored':>8}")
+    longest = max(len(entry["candidate"]) for entry in entries)
+    print(f"{'':<{longest}}{'accuracy':>9}  {'95 %, over rows':>16}  {'training':>9}  {'stored':>8}")
     for entry in sorted(entries, key=lambda entry: -(entry["spread"]["mean"] or 0.0)):
         spread, costs = entry["spread"], entry["costs"]
         figures = (f"{scale.score(spread['mean']):>9}", f"{scale.interval(spread['bootstrap']):>16}")
         spent = (f"{duration(costs.get('train_seconds')):>9}", f"{size(costs.get('stored_bytes')):>8}")
-        print(f"{entry['candidate']:<36}{'  '.join((*figures, *spent))}")
+        print(f"{entry['candidate']:<{longest}}{'  '.join((*figures, *spent))}")
 
 
 def _print_answers(name: str, run: Run) -> None:
@@ -133,22 +138,59 @@ def _print_answers(name: str, run: Run) -> None:
             print("  ".join([f"{first:<10} {' '.join(more)}", *([asked] if isinstance(asked, str) else asked)]))
 
 
-def demo(name: str | None = None) -> None:
+def _refuse_other_comparison(folder: Path, recipe: Recipe) -> None:
+    """A demo replaces the one before it, and nothing that a person compared.
+
+    Raises:
+        RequestError: where the folder holds a comparison of other rows, methods or seeds.
+    """
+    if not (folder / protocol.NAME).is_file():
+        return
+    try:
+        there = read_json(folder / protocol.NAME)
+        labels = tuple(each["label"] for each in there["candidates"])
+        found = there["data"]["fingerprint"], labels, tuple(there["seeds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found != (layout.read(recipe)[0].fingerprint, METHODS, SEEDS):
+        raise RequestError(f"{folder} holds a comparison that is no demo: name another folder with --output.")
+
+
+def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
+    """A demo replaces the one before it, and no other training.
+
+    Raises:
+        RequestError: where the folder holds a run on other data.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        return
+    try:
+        source = Recipe.read(folder / "recipe.yaml").data.source
+    except RequestError:
+        source = None
+    if source != recipe.data.source:
+        raise RequestError(f"{folder} holds a run that is no demo: name another folder with --output.")
+
+
+def demo(name: str | None = None, output: str | Path | None = None) -> None:
     """Train on a sample, print the scores, and answer three texts that are in no split.
 
     Args:
         name: a task, or `sentence_pairs`: classification of two texts; None: four methods are compared.
+        output: the folder of what comes out; unset: `runs/demo`, or `runs/demo-` and the task.
 
     Raises:
-        RequestError: for a task without a demo.
+        RequestError: for a task without a demo, or a folder that holds anything but an earlier demo.
     """
     if name is None:
-        demo_of_methods()
+        demo_of_methods(Path(output or "runs/demo"))
         return
     if name not in RECIPES:
         raise RequestError(f'there is no demo for "{name}". {did_you_mean(name, RECIPES)}')
     recipe = Recipe.make(data=str(samples.path(name)), **RECIPES[name])
-    run = fine_tune(recipe, output=Path("runs") / f"demo-{name}", overwrite=True)
+    folder = Path(output or f"runs/demo-{name}")
+    _refuse_other_run(folder, recipe)
+    run = fine_tune(recipe, output=folder, overwrite=True)
     run.write_page()
     metric = run.task.primary.metric
     low, high = run.report["intervals"]["test"][metric]

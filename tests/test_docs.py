@@ -179,6 +179,10 @@ def test_the_demo_compares_methods_and_answers(
         assert re.search(
             rf"^{method} +\d+\.\d\d +\d+\.\d\d to \d+\.\d\d +[\d.]+ \w+ +[\d.]+ \w+$", printed, re.MULTILINE
         )
+    lines = printed.splitlines()
+    header = next(line for line in lines if "accuracy  " in line)
+    [longest] = [line for line in lines if line.startswith("frozen features + logistic regression ")]
+    assert len(longest) == len(header), "figures stand under their titles"
     for text in demo.TEXTS["classification"]:
         assert text in printed
     assert "runs/demo/report.html" in printed
@@ -192,6 +196,38 @@ def test_the_demo_compares_methods_and_answers(
     seen.print(display)
     assert seen.file.getvalue().count("done") == 4
     assert "getting ready" in seen.file.getvalue()
+
+
+@pytest.mark.parametrize("words", [[], ["--task", "sentiment"]], ids=["methods", "sentiment"])
+def test_a_demo_replaces_no_work_of_yours(
+    words: list[str], work: Path, tiny_bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"--task": "sentiment", "--data": "reviews.csv", "--model": str(tiny_bert), "--output": "runs/mine"}
+    flags = [word for pair in {**known, "--train.max_steps": "1"}.items() for word in pair]
+    alone = ["--methods", "head", "--seeds", "0", "--trials", "1", "--no-forgetting", "--engine", "here"]
+    assert cli.main(["train", *flags] if words else ["compare", *flags, *alone]) == 0
+    before = {file: file.read_bytes() for file in (work / "runs").rglob("*") if file.is_file()}
+    capsys.readouterr()
+    assert cli.main(["demo", *words, "--output", "runs/mine"]) == 2
+    said = capsys.readouterr().err
+    assert "runs/mine holds a" in said
+    assert "name another folder with --output" in said
+    assert {file: file.read_bytes() for file in (work / "runs").rglob("*") if file.is_file()} == before
+
+
+def test_a_demo_replaces_the_one_before_it_where_it_was_sent(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(demo.COMPARED, "epochs", 0.1)
+    monkeypatch.setitem(demo.RECIPES, "sentiment", {"task": "sentiment", "train": {"max_steps": 1}})
+    for _ in range(2):
+        assert cli.main(["demo", "--output", "elsewhere"]) == 0, capsys.readouterr().err
+        assert "elsewhere/report.html" in capsys.readouterr().out
+        assert cli.main(["demo", "--task", "sentiment", "--output", "sentiment"]) == 0, capsys.readouterr().err
+    assert (work / "sentiment" / "report.html").is_file()
+    assert not (work / "runs").exists()
+    assert cli.main(["demo", "--output", "sentiment"]) == 2
+    assert "name another folder with --output" in capsys.readouterr().err
 
 
 RECIPES = sorted(set((ROOT / "recipes").glob("*.py")) - {ROOT / "recipes" / "compare_methods.py"})
