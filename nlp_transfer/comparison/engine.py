@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from nlp_transfer.comparison.jobs import Job, Line, do
+from nlp_transfer.comparison.measuring import OF_PROCESS
 from nlp_transfer.errors import RequestError, did_you_mean
 
 Check = Callable[[], None]
@@ -38,10 +39,13 @@ GRACE = 5.0
 
 
 def here(jobs: Sequence[Job], workers: int, check: Check) -> Done:  # noqa: ARG001
-    """One after the other in this process: quick to begin; peak memory is then that of all jobs so far."""
+    """One after the other in this process: quick to begin; nobody knows then how much memory each of them held."""
     for job in jobs:
         check()
-        yield job, do(job)
+        line = do(job)
+        if "costs" in line:
+            line = {**line, "costs": {name: cost for name, cost in line["costs"].items() if name not in OF_PROCESS}}
+        yield job, line
 
 
 def processes(jobs: Sequence[Job], workers: int, check: Check) -> Done:

@@ -37,6 +37,9 @@ WARM_UP = 3
 Costs = dict[str, Any]
 """Figures by name; None where one cannot be had."""
 
+OF_PROCESS = ("peak_rss_bytes", "peak_device_bytes")
+"""Costs that are of a process from its start: of a run only where the process does nothing else."""
+
 
 def training(report: Mapping[str, Any]) -> Costs:
     """What training cost, from a run's report.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -187,8 +188,15 @@ def test_costs_are_those_of_the_method(compared: Comparison) -> None:
         assert costs["disk_bytes"] > costs["stored_bytes"] > 4 * costs["stored"]
         assert costs["throughput"] > 0
         assert 0 < costs["seconds_per_step"] < costs["train_seconds"] <= costs["total_seconds"]
-        assert costs["peak_rss_bytes"] > 10**7
+        assert not costs.keys() & {"peak_rss_bytes", "peak_device_bytes"}, "of a process that did more than this run"
         assert line["environment"]["threads"] >= 1
+
+
+def test_what_one_process_for_all_cannot_tell_stands_nowhere(compared: Comparison) -> None:
+    assert compared.protocol["reference"] == "full"
+    for file in ("report.md", "report.html", "analysis.json"):
+        text = (compared.folder / file).read_text(encoding="utf-8")
+        assert not re.search(r"\| memory \||>memory<|memory at its most|least memory|peak_rss|peak_bytes", text), file
 
 
 def test_forgetting_is_measured_by_probes_where_there_is_no_language_model(compared: Comparison) -> None:
@@ -386,6 +394,7 @@ def test_the_real_command_runs_each_job_in_a_fresh_process(
     (line,) = Comparison(tmp_path / "runs" / "compare").lines
     assert line["status"] == "finished"
     assert line["learning_rate"] == 1e-4
+    assert line["costs"]["peak_rss_bytes"] > 10**7
 
 
 @pytest.mark.slow
