@@ -107,6 +107,12 @@ def peak_rss_bytes() -> int | None:
         return peak_memory()["peak_rss_bytes"]
 
 
+def rows_trained(steps: int, rows: int, batch_size: int) -> int:
+    """Rows in so many steps; the last step of an epoch has what is left."""
+    epochs, more = divmod(steps, -(-rows // batch_size))
+    return epochs * rows + more * batch_size
+
+
 def answer(run: Callable[[argparse.Namespace], Figures], arguments: argparse.Namespace) -> None:
     """Print a run's figures as one line of JSON; a wrong request ends with its message and status 2."""
     try:
@@ -148,7 +154,7 @@ def data_folder(root: Path | None, name: str) -> Path:
 
 def wide_console() -> Console:
     """Standard output as wide as the tables need, also where it is a file."""
-    return Console(width=max(Console().width, 132), highlight=False)
+    return Console(width=max(Console().width, 148), highlight=False)
 
 
 def stop(message: str, status: int = 2) -> NoReturn:

@@ -7,11 +7,15 @@ import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from common import Figures, answer, contender_parser, first_rows, peak_rss_bytes
+from common import Figures, answer, contender_parser, first_rows, peak_rss_bytes, rows_trained
 from peer_rows import STRIDE
 
 from nlp_transfer import fine_tune
+
+FIRST = 5
+"""Steps that a process takes longer for: they find their memory, and their kernels are made."""
 
 
 def main() -> None:
@@ -46,6 +50,7 @@ def run(arguments: argparse.Namespace) -> Figures:
             silent=True,
         ).report
         lines = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    trained = report["data"]["rows"]["train"]
     score = report["scores"]["test"]["f1" if arguments.task == "qa" else "accuracy"]
     return {
         "contender": "ours",
@@ -57,9 +62,24 @@ def run(arguments: argparse.Namespace) -> Figures:
         "peak_device_bytes": report["memory"]["peak_device_bytes"],
         "steps": report["training"]["steps"],
         "rows": report["training"]["rows"],
+        "trainable": report["parameters"]["trainable"],
+        # a question may have several windows, which are what its steps count
+        "after_first_steps": None if arguments.task == "qa" else after_first(lines, trained, arguments.batch_size),
         "final_loss": [line["loss"] for line in lines if "loss" in line][-1],
         "precision": report["recipe"]["train"]["precision"],
     }
+
+
+def after_first(lines: list[dict[str, Any]], rows: int, batch_size: int) -> dict[str, float] | None:
+    """Steps, rows and seconds of the training without its first steps, from its log; None where it has no others."""
+    told = [line for line in lines if "loss" in line and line["step"] >= FIRST]
+    if len(told) < 2:
+        return None
+    trained = [rows_trained(line["step"], rows, batch_size) for line in told]
+    # the log has the mean speed from the first step on
+    seconds = [number / line["rows_per_second"] for number, line in zip(trained, told, strict=True)]
+    steps = told[-1]["step"] - told[0]["step"]
+    return {"steps": steps, "rows": trained[-1] - trained[0], "seconds": seconds[-1] - seconds[0]}
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from common import Figures, answer, contender_parser, first_rows, peak_rss_bytes
+from common import Figures, answer, contender_parser, first_rows, peak_rss_bytes, rows_trained
 from datasets import Dataset
-from peer_methods import apply
+from peer_methods import apply, learning
 from peer_rows import TASKS, load_tokenizer
 from transformers import (
     DataCollatorWithPadding,
@@ -83,6 +83,7 @@ def run(arguments: argparse.Namespace) -> Figures:
         encoded = {split: rows.features(split) for split in splits}
         features = {split: readable(table, tokenizer) for split, table in encoded.items()}
         model = apply(rows.model(backbone.location, arguments.from_scratch), arguments.method)
+        trainable = learning(model)
 
         with TemporaryDirectory() as scratch:
             common = {
@@ -154,6 +155,7 @@ def run(arguments: argparse.Namespace) -> Figures:
         "peak_device_bytes": environment.peak_memory()["peak_device_bytes"],
         "steps": steps,
         "rows": trained,
+        "trainable": trainable,
         "final_loss": [line["loss"] for line in trainer.state.log_history if "loss" in line][-1],
         "precision": precision,
     }
@@ -163,12 +165,6 @@ def readable(features: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     """The columns that the model reads, is judged by, or is sorted by."""
     names = {*tokenizer.model_input_names, "labels", "start_positions", "end_positions", "length"}
     return features.select_columns([name for name in features.column_names if name in names])
-
-
-def rows_trained(steps: int, rows: int, batch_size: int) -> int:
-    """Rows in so many steps; the last step of an epoch has what is left."""
-    epochs, more = divmod(steps, -(-rows // batch_size))
-    return epochs * rows + more * batch_size
 
 
 if __name__ == "__main__":

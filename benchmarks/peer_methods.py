@@ -8,7 +8,10 @@ from typing import Any
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from nlp_transfer.adapters import BottleneckConfig
+from nlp_transfer import methods
+from nlp_transfer.methods.adapter import Adapter
+from nlp_transfer.methods.lora import LoRA
+from nlp_transfer.training.settings import TrainSettings
 
 
 def apply(model: Any, method: Mapping[str, Any]) -> nn.Module:
@@ -30,9 +33,23 @@ def apply(model: Any, method: Mapping[str, Any]) -> nn.Module:
             block.requires_grad_(False)
         return model
     head = [child for child, _ in model.named_children() if child in ("classifier", "qa_outputs")]
-    if name == "lora":
-        linears = ["query", "key", "value", "dense"]
-        config: Any = LoraConfig(r=8, lora_alpha=16, target_modules=linears, modules_to_save=head)
+    asked = methods.find(name)(**{key: value for key, value in method.items() if key != "name"})
+    settled = asked.settled(TrainSettings())
+    config: Any
+    if isinstance(settled, LoRA):
+        config = LoraConfig(
+            r=settled.rank,
+            lora_alpha=settled.alpha,  # type: ignore[arg-type]  # an int there, and used as a number
+            lora_dropout=settled.dropout,
+            target_modules=["query", "key", "value", "dense"],
+        )
     else:
-        config = BottleneckConfig(modules_to_save=head)
+        assert isinstance(settled, Adapter), f"{name} has no peer"
+        config = settled.config(settled.layers)
+    config.modules_to_save = head
     return get_peft_model(model, config)
+
+
+def learning(model: nn.Module) -> int:
+    """How many weights learn: the same with every contender, or they train different things."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -17,7 +17,7 @@ from matrix_limit import matrix_limits, multiplying_weights, tokens_per_row
 from predict_speed import predictions
 from rich.console import Console
 from rich.table import Table
-from speed_cases import CASES, PREDICTIONS, TRAINERS, Case, Contender, operations
+from speed_cases import CASES, PREDICTIONS, TRAINERS, Case, Contender, examples_rate, operations
 
 from nlp_transfer.report import write_json
 from nlp_transfer.training.precision import native_bf16
@@ -26,6 +26,9 @@ MEASURES = (
     *("train_seconds", "samples_per_second", "median_step_seconds", "total_seconds", "command_seconds"),
     *("peak_rss_bytes", "peak_device_bytes"),
 )
+WARM_UP = {"limit": 320, "max_steps": 3, "evaluate": False}
+"""Of the unrecorded process that every contender has before the first round, so that nobody alone pays for reading
+libraries and weights from a cold disk."""
 QUICK = 10
 """A quick look takes so small a part of every case's rows."""
 
@@ -90,26 +93,41 @@ def trained(name: str, arguments: argparse.Namespace, limits: Mapping[str, float
     rounds: list[dict[str, Figures]] = []
     with first_rows(data_folder(arguments.data_root, case.data), case.limit, case.judged) as folder:
         tokens = tokens_per_row(case.model, folder / "train.jsonl", case.max_length)
+        contenders = [one for one in TRAINERS if one != "trainer-examples" or examples]
+        for contender in contenders:
+            warming = settings_of(case, contender, arguments, folder)
+            in_fresh_process(TRAINERS[contender].script, {**warming, **WARM_UP, "seed": arguments.seed})
         for number in range(case.rounds):
             rounds.append({})
-            order = [one for one in TRAINERS if one != "trainer-examples" or (examples and number == 0)]
+            order = [one for one in contenders if one != "trainer-examples" or number == 0]
             for contender in order[:: -1 if number % 2 else 1]:
                 settings = settings_of(case, contender, arguments, folder)
                 figures = measure(TRAINERS[contender], {**settings, "seed": arguments.seed + number})
                 rounds[-1][contender] = {**figures, "contender": contender}
                 told = f"{name}, round {number + 1}: {contender} {figures['samples_per_second']:.1f} rows/s"
                 Console(stderr=True).print(told, highlight=False)
+        refuse_different_weights(name, rounds[0])
     facts = {"tokens_per_row": tokens, "multiplying_weights": multiplying_weights(case.model)}
+    summed = summary(case, rounds, facts, limits)
     return {
         "case": name,
         "settings": {**asdict(case), "seed": arguments.seed, "precision": arguments.precision},
         **facts,
+        "warm_up_steps": WARM_UP["max_steps"],
         "environment": describe_environment(),
         "matrix_limit_flops": dict(limits),
-        "contenders": summary(case, rounds, facts, limits),
-        "ratios": ratios(rounds),
+        "contenders": summed,
+        "ratios": ratios(rounds, summed, case.batch_size),
         "rounds": rounds,
     }
+
+
+def refuse_different_weights(name: str, figures: Mapping[str, Figures]) -> None:
+    """End where the contenders did not train the same number of weights: such speeds tell nothing."""
+    counts = {contender: each["trainable"] for contender, each in figures.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{contender} {count:,}" for contender, count in counts.items())
+        stop(f"{name}: the contenders train different numbers of weights: {told}.", 1)
 
 
 def chosen(name: str, arguments: argparse.Namespace) -> tuple[str, Case]:
@@ -166,19 +184,32 @@ def summary(
         per_row = (
             operations(case.method, contender, case.epochs) * facts["multiplying_weights"] * facts["tokens_per_row"]
         )
-        share = per_row * figures["samples_per_second"] / limits[figures["precision"]]
+        speed = figures["samples_per_second"]
+        if contender == "trainer-examples":
+            speed = examples_rate(case.batch_size, figures)
+        share = per_row * speed / limits[figures["precision"]]
         summed[contender] = {**figures, "share_of_matrix_limit": share}
     return summed
 
 
-def ratios(rounds: list[dict[str, Figures]]) -> dict[str, dict[str, float]]:
-    """Ours by each peer: rows per second of training, and where both trained the same, seconds of the whole command."""
+def ratios(
+    rounds: list[dict[str, Figures]], summed: Mapping[str, Figures], batch_size: int
+) -> dict[str, dict[str, float]]:
+    """Ours by each peer: rows per second of training, the median step, and where both trained the same, the whole command.
+
+    The Trainer as in the examples, which is run once and for a few steps, is taken by its median step.
+    """
     found: dict[str, dict[str, float]] = {}
     for peer, first in rounds[0].items():
         if peer == "ours":
             continue
         both = [(one["ours"], one[peer]) for one in rounds if peer in one]
-        found[peer] = {"training": median(ours["samples_per_second"] / its["samples_per_second"] for ours, its in both)}
+        if peer == "trainer-examples":
+            training = summed["ours"]["samples_per_second"] / examples_rate(batch_size, summed[peer])
+        else:
+            training = median(ours["samples_per_second"] / its["samples_per_second"] for ours, its in both)
+        step = summed[peer]["median_step_seconds"] / summed["ours"]["median_step_seconds"]
+        found[peer] = {"training": training, "step": step}
         if first["steps"] == rounds[0]["ours"]["steps"]:
             found[peer]["command"] = median(its["command_seconds"] / ours["command_seconds"] for ours, its in both)
             found[peer]["score_difference"] = mean(ours["score"] - its["score"] for ours, its in both)
@@ -189,7 +220,7 @@ def show_training(console: Console, result: dict[str, Any]) -> None:
     """A line per contender."""
     table = Table(title=f"{result['case']}: median of {len(result['rounds'])} round(s)")
     columns = ("contender", "precision", "steps", "rows/s", "step ms", "train s", "command s", "peak GB", "limit used")
-    for column in (*columns, "score", "ours / it", "whole command"):
+    for column in (*columns, "score", "ours / it", "by step", "whole command"):
         table.add_column(column, justify="left" if column in ("contender", "precision") else "right")
     for contender, figures in result["contenders"].items():
         ratio = result["ratios"].get(contender, {})
@@ -205,6 +236,7 @@ def show_training(console: Console, result: dict[str, Any]) -> None:
             f"{figures['share_of_matrix_limit']:.1%}",
             f"{figures['score']:.4f}",
             f"{ratio['training']:.2f}" if ratio else "",
+            f"{ratio['step']:.2f}" if ratio else "",
             f"{ratio['command']:.2f}" if "command" in ratio else "",
         )
     console.print(table)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common import RESULTS, stop
-from speed_cases import CASES, PREDICTIONS
+from speed_cases import CASES, PREDICTIONS, examples_rate
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 MARK = re.compile(r"(<!-- table: speed -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -34,8 +34,9 @@ def filled(text: str, results: Path = RESULTS) -> str:
 def table(results: Path) -> str:
     """A line per case that was measured, in the order of the cases, and on what it was measured."""
     head = (
-        "| case | as the examples | Trainer at its best | ours | ours / examples | ours / best | whole command | limit used |"
-        " peak memory, best and ours | score, ours - best |\n|---|---|---|---|---|---|---|---|---|---|\n"
+        "| case | as the examples | Trainer at its best | ours | median steps, ms | ours / examples | ours / best |"
+        " whole command | limit used | peak memory, best and ours | score, ours - best |\n"
+        f"{'|---' * 11}|\n"
     )
     found = {}
     for name in (*CASES, *PREDICTIONS):
@@ -45,7 +46,13 @@ def table(results: Path) -> str:
     if not found:
         return "Not measured yet.\n"
     lines = [trained(name, result) if name in CASES else predicted(name, result) for name, result in found.items()]
-    return head + "".join(lines) + f"\n{machines(list(found.values()))}\n"
+    return head + "".join(lines) + f"\n{machines(list(found.values()))}{cold(found)}\n"
+
+
+def cold(found: dict[str, dict[str, Any]]) -> str:
+    """The cases of training that were measured before contenders had a process to warm up."""
+    names = [f"`{name}`" for name, result in found.items() if name in CASES and "warm_up_steps" not in result]
+    return f"\nWithout a process to warm up: {', '.join(names)}." if names else ""
 
 
 def trained(name: str, result: dict[str, Any]) -> str:
@@ -53,12 +60,15 @@ def trained(name: str, result: dict[str, Any]) -> str:
     runs, ratios = result["contenders"], result["ratios"]
     examples, best, ours = (runs.get(one) for one in ("trainer-examples", "trainer-best", "ours"))
     against = ratios["trainer-best"]
+    padded = examples_rate(result["settings"]["batch_size"], examples) if examples else None
+    steps = (f"{1000 * one['median_step_seconds']:,.0f}" for one in (examples, best, ours) if one)
     cells = [
         f"`{name}`",
-        speed(examples and examples["samples_per_second"]),
+        speed(padded),
         speed(best["samples_per_second"]),
         speed(ours["samples_per_second"]),
-        times(ratios["trainer-examples"]["training"] if examples else None),
+        ", ".join(steps),
+        times(ours["samples_per_second"] / padded if padded else None),
         times(against["training"]),
         times(against.get("command")),
         f"{ours['share_of_matrix_limit']:.0%}",
@@ -75,6 +85,7 @@ def predicted(name: str, result: dict[str, Any]) -> str:
     cells = [
         f"`{name}`",
         *(speed(one["rows_per_second"]) for one in (pipeline, best, ours)),
+        "",
         times(ratios["pipeline"]),
         times(ratios["batched"]),
         times(best["command_seconds"] / ours["command_seconds"]),

@@ -300,12 +300,13 @@ def test_a_table_of_speeds_says_what_files_say(speed_table: Any, tmp_path: Path)
     where = {"environment": machine, "matrix_limit_flops": {"fp32": 1.5e11}}
     trained = {
         "contenders": {
-            "trainer-examples": {**held, "samples_per_second": 10.0},
-            "trainer-best": {**held, "samples_per_second": 100.0},
-            "ours": {**held, "samples_per_second": 150.0},
+            "trainer-examples": {**held, "samples_per_second": 8.0, "median_step_seconds": 3.2},
+            "trainer-best": {**held, "samples_per_second": 100.0, "median_step_seconds": 0.3},
+            "ours": {**held, "samples_per_second": 150.0, "median_step_seconds": 0.2},
         },
+        "settings": {"batch_size": 32},
         "ratios": {
-            "trainer-examples": {"training": 15.0},
+            "trainer-examples": {"training": 15.0, "step": 16.0},
             "trainer-best": {"training": 1.5, "command": 1.25, "score_difference": -0.004},
         },
     }
@@ -320,10 +321,9 @@ def test_a_table_of_speeds_says_what_files_say(speed_table: Any, tmp_path: Path)
         (tmp_path / f"speed-{name}.json").write_text(json.dumps({**where, **result}), encoding="utf-8")
     found = speed_table.filled(text, tmp_path)
     assert found.startswith("before\n<!-- table: speed -->\n| case |")
-    assert (
-        "| `full-sst2` | 10 rows/s | 100 rows/s | 150 rows/s | 15.00x | 1.50x | 1.25x | 50% | 2.0 GB, 2.0 GB | -0.4 |"
-        in found
-    )
-    assert "| `predict` | 20 rows/s | 200 rows/s | 300 rows/s | 15.00x | 1.50x | 1.50x | 50% |" in found
+    speeds = "10 rows/s | 100 rows/s | 150 rows/s | 3,200, 300, 200 | 15.00x | 1.50x | 1.25x"
+    assert f"| `full-sst2` | {speeds} | 50% | 2.0 GB, 2.0 GB | -0.4 |" in found
+    assert "Without a process to warm up: `full-sst2`." in found
+    assert "| `predict` | 20 rows/s | 200 rows/s | 300 rows/s |  | 15.00x | 1.50x | 1.50x | 50% |" in found
     assert found.count("a chip, threads 2, fp32; torch 2, transformers 5; matrix limit 150 GFLOP/s.") == 1
     assert speed_table.filled(found, tmp_path) == found

@@ -46,7 +46,7 @@ class Adapter(Method):
 
     def __post_init__(self) -> None:
         refuse_blocks(self.layers, self.top)
-        self._config(self.layers)
+        self.config(self.layers)
 
     def settled(self, settings: TrainSettings) -> Adapter:
         """With dropout said: without a word about its own, an adapter is part of the model that `train.dropout` is about."""
@@ -66,7 +66,7 @@ class Adapter(Method):
             RequestError: for an architecture whose parts are not known, or a block that is not there.
         """
         layers = tuned_blocks(model, self.layers, self.top) if self.top else self.layers
-        return wrapped(model, self._config(layers), head, self.top)
+        return wrapped(model, self.config(layers), head, self.top)
 
     def frozen_blocks(self, model: nn.Module) -> int:
         """The blocks below the lowest adapter."""
@@ -83,11 +83,12 @@ class Adapter(Method):
             "run as it is (load_run, or peft after `import nlp_transfer`), or train with --method lora."
         )
 
-    @property
-    def _usual_dropout(self) -> float:
-        return 0.1 if self.placement == "pfeiffer" else 0.0
+    def config(self, layers: Sequence[int] | None) -> BottleneckConfig:
+        """What PEFT is asked for, nothing left open.
 
-    def _config(self, layers: Sequence[int] | None) -> BottleneckConfig:
+        Args:
+            layers: blocks with adapters; None: all.
+        """
         alone = self.placement == "pfeiffer"
         factor = 8.0 if alone and self.bottleneck_size is None else None
         return BottleneckConfig(
@@ -99,3 +100,7 @@ class Adapter(Method):
             dropout=self._usual_dropout if self.dropout is None else self.dropout,
             layers=None if layers is None else list(layers),
         )
+
+    @property
+    def _usual_dropout(self) -> float:
+        return 0.1 if self.placement == "pfeiffer" else 0.0

@@ -13,9 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from nlp_transfer import methods
 from nlp_transfer.comparison.conclusion import conclude
+from nlp_transfer.training.settings import TrainSettings
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -335,3 +337,73 @@ def test_results_have_the_commit_of_the_code_that_made_them(tmp_path: Path, monk
     assert described()["commit"] == commit, "what a benchmark writes is no code"
     code.write_text("2\n", encoding="utf-8")
     assert described()["commit"] == f"{commit}-dirty"
+
+
+@pytest.mark.usefixtures("writer")
+@pytest.mark.parametrize("auto", [AutoModelForSequenceClassification, AutoModelForQuestionAnswering])
+@pytest.mark.parametrize(
+    "method",
+    [{"name": "full"}, {"name": "head"}, {"name": "freeze", "lowest": 1}, {"name": "lora"}, {"name": "adapter"}],
+    ids=lambda method: method["name"],
+)
+def test_the_peer_trains_the_weights_that_a_method_trains(auto: Any, method: dict[str, Any], tiny_bert: Path) -> None:
+    peer = importlib.import_module("peer_methods")
+    theirs = peer.apply(auto.from_pretrained(tiny_bert), method)
+    settings = {name: value for name, value in method.items() if name != "name"}
+    model = auto.from_pretrained(tiny_bert)
+    head = [name for name, _ in model.named_parameters() if name.startswith(("classifier", "qa_outputs"))]
+    ours = methods.find(method["name"])(**settings).settled(TrainSettings()).apply(model, head)
+    assert peer.learning(theirs) == peer.learning(ours) > 0
+    if method["name"] in ("lora", "adapter"):
+        where = {"target_modules", "modules_to_save", "task_type", "fan_in_fan_out", "base_model_name_or_path"}
+        told = [{**each.peft_config["default"].to_dict()} for each in (theirs, ours)]
+        assert {name: told[0][name] for name in told[0].keys() - where} == {
+            name: told[1][name] for name in told[1].keys() - where
+        }
+
+
+@pytest.mark.usefixtures("writer")
+def test_cases_of_speed_have_the_rates_of_their_tuners() -> None:
+    cases = importlib.import_module("speed_cases").CASES
+    tuned = [case for case in cases.values() if case.method["name"] in ("lora", "adapter")]
+    assert len(tuned) >= 3
+    for case in tuned:
+        assert case.learning_rate == methods.find(case.method["name"]).default_learning_rate
+
+
+@pytest.mark.usefixtures("writer")
+def test_contenders_that_train_other_weights_end_the_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    speed = importlib.import_module("speed")
+    speed.refuse_different_weights("lora-sst2", {"ours": {"trainable": 7}, "trainer-best": {"trainable": 7}})
+    with pytest.raises(SystemExit):
+        speed.refuse_different_weights("lora-sst2", {"ours": {"trainable": 7}, "trainer-best": {"trainable": 8}})
+    assert "different numbers of weights: ours 7, trainer-best 8" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("writer")
+def test_the_trainer_as_in_the_examples_is_compared_by_its_median_step() -> None:
+    """Its first step, which reads everything from disk, weighs nothing."""
+    speed = importlib.import_module("speed")
+    rounds = [
+        {
+            "trainer-examples": {"samples_per_second": 1.0, "median_step_seconds": 3.2, "steps": 2},
+            "trainer-best": {**best, "median_step_seconds": 0.4, "steps": 100, "command_seconds": 20.0, "score": 0.9},
+            "ours": {**ours, "median_step_seconds": 0.2, "steps": 100, "command_seconds": 10.0, "score": 0.9},
+        }
+        for best, ours in [({"samples_per_second": 80.0}, {"samples_per_second": 160.0})]
+    ]
+    found = speed.ratios(rounds, rounds[0], 32)
+    assert found["trainer-examples"] == {"training": 16.0, "step": pytest.approx(16.0)}
+    assert found["trainer-best"] == {"training": 2.0, "step": 2.0, "command": 2.0, "score_difference": 0.0}
+
+
+@pytest.mark.usefixtures("writer")
+def test_speed_after_the_first_steps_leaves_them_out() -> None:
+    after_first = importlib.import_module("ours").after_first
+    # five steps of 32 rows in 10 s, then one a second; the last has 8 rows
+    seconds = {1: 6.0, 5: 10.0, 6: 11.0, 10: 15.0}
+    rows = {1: 32, 5: 160, 6: 192, 10: 296}
+    lines = [{"step": step, "loss": 1.0, "rows_per_second": rows[step] / seconds[step]} for step in rows]
+    found = after_first([*lines, {"step": 10, "validation": {}}], 296, 32)
+    assert found == {"steps": 5, "rows": 136, "seconds": pytest.approx(5.0)}
+    assert after_first(lines[:2], 296, 32) is None
