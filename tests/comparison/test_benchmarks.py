@@ -407,3 +407,44 @@ def test_speed_after_the_first_steps_leaves_them_out() -> None:
     found = after_first([*lines, {"step": 10, "validation": {}}], 296, 32)
     assert found == {"steps": 5, "rows": 136, "seconds": pytest.approx(5.0)}
     assert after_first(lines[:2], 296, 32) is None
+
+
+@pytest.mark.usefixtures("writer")
+def test_a_contender_that_answers_otherwise_ends_the_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    speed = importlib.import_module("predict_speed")
+    assert speed.positive({"label": "negative", "probability": 0.9}) == pytest.approx(0.1)
+    ours = {row: (0.1, 0.9)[row % 2] for row in range(100)}
+    near = {row: ours[row] + 0.02 for row in (0, 1, 2, 3)}
+    positives = {"ours": ours, "near": near, "other": {**ours, 0: 0.9, 1: 0.1}}
+    found = speed.agreement("predict-bf16", "near", "bf16", positives)
+    assert found["same_label_as_ours"] == 1.0
+    assert found["probability_apart"] == {"median": pytest.approx(0.02), "most": pytest.approx(0.02)}
+    for contender, precision in (("near", "fp32"), ("other", "bf16")):
+        with pytest.raises(SystemExit):
+            speed.agreement("predict", contender, precision, positives)
+        assert f"{contender} answers otherwise than ours" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("writer")
+@pytest.mark.parametrize(("accuracy", "ends"), [(0.55, True), (0.8, False)])
+def test_a_run_that_answers_all_alike_ends_the_benchmark(
+    accuracy: float, ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speed = importlib.import_module("predict_speed")
+    for split in ("train", "validation", "test"):
+        lines = (json.dumps({"text": "a", "label": ("positive", "negative")[i % 2]}) for i in range(20))
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def train(*_: Any, **__: Any) -> Any:
+        (tmp_path / "run").mkdir()
+        report = {"scores": {"validation": {"accuracy": accuracy}}}
+        (tmp_path / "run" / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(speed.subprocess, "run", train)
+    if ends:
+        with pytest.raises(SystemExit):
+            speed.a_run(tmp_path, tmp_path)
+        assert "does not tell labels apart: accuracy 0.550, the majority 0.500" in capsys.readouterr().err
+    else:
+        assert speed.a_run(tmp_path, tmp_path) == tmp_path / "run" / "model"
