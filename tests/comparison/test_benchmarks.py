@@ -448,3 +448,38 @@ def test_a_run_that_answers_all_alike_ends_the_benchmark(
         assert "does not tell labels apart: accuracy 0.550, the majority 0.500" in capsys.readouterr().err
     else:
         assert speed.a_run(tmp_path, tmp_path) == tmp_path / "run" / "model"
+
+
+@pytest.mark.usefixtures("writer")
+def test_reuse_alternates_its_order_and_ends_where_weights_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    reuse = importlib.import_module("reuse")
+    places = [reuse.order(number).index("without") for number in range(4)]
+    assert places == [0, 2, 0, 2]
+    assert all(order.index("first") < order.index("second") for order in map(reuse.order, range(2)))
+    same = [{kind: {"weights": "aa"} for kind in reuse.order(number)} for number in range(2)]
+    reuse.refuse_different_weights("head", same)
+    with pytest.raises(SystemExit) as ended:
+        reuse.refuse_different_weights("head", [*same, {"second": {"weights": "bb"}}])
+    assert ended.value.code == 1
+    assert "round 2, second: bb" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("writer")
+def test_growth_takes_enough_steps_at_every_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    growth = importlib.import_module("growth")
+    seen = []
+
+    def run(script: str, settings: dict[str, Any]) -> dict[str, Any]:
+        rows = len((Path(settings["data"]) / "train.jsonl").read_text(encoding="utf-8").splitlines())
+        seen.append(rows / settings["batch_size"])
+        after = {"steps": 30, "rows": 960, "seconds": 9.6}
+        return {"train_seconds": 50.0, "peak_rss_bytes": 1, "after_first_steps": after}
+
+    monkeypatch.setattr(growth, "single_words", lambda _: [f"word{i}" for i in range(50)])
+    monkeypatch.setattr(growth, "in_fresh_process", run)
+    asked = SimpleNamespace(rows=[], lengths=[16, 512], steps=growth.STEPS, model="minilm", method="full")
+    found = growth.measured(asked)
+    assert growth.STEPS >= 30
+    assert seen == [growth.FIRST + growth.STEPS] * 2
+    assert [each["tokens_per_row"] for each in found["lengths"]] == [16, 512]
+    assert growth.pace(found["lengths"][0]) == pytest.approx(625.0)
