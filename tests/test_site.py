@@ -36,7 +36,8 @@ def test_the_site_is_built_without_a_complaint(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr[-3000:]
-    for page, said in (("tasks", "class_weights"), ("methods", "reduction_factor"), ("python", "fine_tune"), ("adapters", "placement")):
+    known = {"tasks": "class_weights", "methods": "reduction_factor", "python": "fine_tune", "adapters": "placement"}
+    for page, said in known.items():
         assert said in (tmp_path / "site" / "reference" / f"{page}.html").read_text(encoding="utf-8")
     elsewhere = [
         file.name
