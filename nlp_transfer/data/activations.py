@@ -129,7 +129,7 @@ class Once:
             NoRoom: where there is none for it.
         """
         part.backbone.eval()
-        store = self.store if provenance.known(part, features["train"]) else None
+        store = self.store if provenance.known(part, next(iter(features.values()))) else None
         known = provenance.of_part(part, self.autocast, self.half) if store else {}
         found = {}
         for name, split in features.items():
