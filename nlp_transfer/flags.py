@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,14 @@ def words(value: Any) -> Any:
     return value
 
 
-def refuse_names_that_are_no_words(values: Values) -> None:
+def as_written(cls: type, parsed: Values, given: Values) -> Values:
+    """Settings as a parser gives them, but for texts where rows may stand too: "a: b.csv" is a name, though it reads as YAML."""
+    names = [f.name for f in fields(cls) if f.type == "str | Any"]
+    texts = {name: given[name] for name in names if isinstance(given.get(name), str) and given[name] != "null"}
+    return {**parsed, **texts}
+
+
+def refuse_odd_names(values: Values) -> None:
     """Refuse what YAML 1.1 makes of `no: 2` in a section of free names.
 
     Raises:

@@ -21,7 +21,7 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.sources import described
 from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError, did_you_mean, listing
-from nlp_transfer.flags import Values, flags, merge, plain, read_yaml, refuse_names_that_are_no_words, sections, words
+from nlp_transfer.flags import Values, as_written, flags, merge, plain, read_yaml, refuse_odd_names, sections, words
 from nlp_transfer.heads import HeadSettings, settled
 from nlp_transfer.methods import Method
 from nlp_transfer.tasks import Task
@@ -242,7 +242,7 @@ def _checked(values: Values) -> Recipe:
                 values[section][name] = words(value)
             if name in settings and value is None and not {"None", "Any"} & set(settings[name].type.split(" | ")):
                 raise _refused(section, settings[name], None)
-    refuse_names_that_are_no_words(values)
+    refuse_odd_names(values)
     if values.get("columns", {}) is None:
         raise RequestError(f"columns is null: expected {COLUMNS}.")
     try:
@@ -251,7 +251,7 @@ def _checked(values: Values) -> Recipe:
         raise _readable(error, values, classes) from error
     parts = {}
     for section, cls in classes.items():
-        chosen = dict(parsed[section])
+        chosen = as_written(cls, parsed[section], values.get(section, {}))
         if section in ("task", "method"):
             del chosen["name"]
         parts[section] = cls(**chosen)

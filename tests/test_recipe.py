@@ -462,6 +462,14 @@ recipes = st.builds(
 )
 
 
+@pytest.mark.parametrize("name", ["data/: .csv", "[1].csv", "{a: b}", "12", "true"])
+def test_a_name_of_a_file_that_reads_as_yaml_is_a_name(tmp_path, name):
+    made = Recipe.make(task="sentiment", data={"source": name, "validation": name, "test": name})
+    (tmp_path / "recipe.yaml").write_text(made.to_yaml(), encoding="utf-8")
+    again = Recipe.read(tmp_path / "recipe.yaml")
+    assert {again.data.source, again.data.validation, again.data.test} == {name}
+
+
 @settings(deadline=None, database=None, max_examples=25)
 @given(recipes)
 def test_a_recipe_written_as_yaml_reads_as_itself(tmp_path_factory, recipe):
