@@ -8,8 +8,8 @@ import sys
 from functools import cache
 from typing import Any
 
-EVERY = 20
-"""Steps of training after which free memory is handed back: ten to twenty milliseconds, and pages to be fetched again."""
+EVERY = 100
+"""Steps of training after which free memory is handed back: each time costs milliseconds, and pages to be fetched again."""
 
 KEPT = 256
 """Matrix products in bf16, each of another shape, for which code is kept; a step of an encoder has a dozen or two."""

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from nlp_transfer.training import heap, sharding
+from nlp_transfer.training import gradients, heap, sharding
 from nlp_transfer.training.batch import Batch
 from nlp_transfer.training.dropout import cheap_dropout
 from nlp_transfer.training.optimizer import adamw
@@ -177,11 +177,9 @@ class Loop:
             both = torch.stack([total_loss, torch.as_tensor(total_weight, device=total_loss.device).float()])
             total_loss, total_weight = accelerator.reduce(both)
         share = rows / self.rows_per_step if self.rows_per_step else 1.0
-        if isinstance(total_weight, Tensor) or share * rows != total_weight:
-            gradients = [sharding.local(parameter.grad) for parameter in self.trained if parameter.grad is not None]
-            torch._foreach_mul_(gradients, share * rows / total_weight)
-        norm = accelerator.clip_grad_norm_(self.trained, self.settings.clip) if self.settings.clip else None
-        norm = norm if norm is None else sharding.full(norm)
+        norm = gradients.scale(
+            accelerator, self.optimizer, self.trained, share * rows / total_weight, self.settings.clip
+        )
         self.optimizer.step()
         if not accelerator.optimizer_step_was_skipped:
             self.schedule.step()

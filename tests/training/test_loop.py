@@ -161,13 +161,13 @@ def test_where_steps_count_by_their_rows_the_loss_is_still_a_mean(tiny_bert: Pat
 def gradients_of(
     model: torch.nn.Module, features: Features, plan: object, steps: int
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """All gradients as the optimiser sees them at each step, and the norm that the step tells; no weight moves."""
+    """All gradients as the optimiser used them at each step, and the norm that the step tells; no weight moves."""
     model = copy.deepcopy(model)
     settings = TrainSettings(max_steps=steps, learning_rate=1e-12, clip=1e9, weight_decay=0.0)
     groups = Full().parameter_groups(model, (), settings)
     loop = Loop(model, groups, plan, features.fetch, features.task.loss, settings, accelerator("fp32"))
     seen: list[torch.Tensor] = []
-    loop.optimizer.optimizer.register_step_pre_hook(
+    loop.optimizer.optimizer.register_step_post_hook(
         lambda *_: seen.append(torch.cat([parameter.grad.flatten().clone() for parameter in model.parameters()]))
     )
     norms = [step.gradient_norm for step in loop]
@@ -175,13 +175,13 @@ def gradients_of(
 
 
 def first_gradients(model: torch.nn.Module, features: Features, plan: InOrder) -> tuple[torch.Tensor, torch.Tensor]:
-    """All gradients as the optimiser sees them at the first step, and the norm that the step tells."""
+    """All gradients as the optimiser used them at the first step, and the norm that the step tells."""
     model = copy.deepcopy(model)
     settings = TrainSettings(max_steps=1, learning_rate=1e-3, clip=1e9)
     groups = Full().parameter_groups(model, (), settings)
     loop = Loop(model, groups, plan, features.fetch, features.task.loss, settings, accelerator("fp32"))
     seen: list[torch.Tensor] = []
-    loop.optimizer.optimizer.register_step_pre_hook(
+    loop.optimizer.optimizer.register_step_post_hook(
         lambda *_: seen.extend(parameter.grad.flatten().clone() for parameter in model.parameters())
     )
     step = next(iter(loop))
