@@ -20,7 +20,6 @@ from nlp_transfer.configurations import read_json
 
 FOLDER = RESULTS / "methods"
 KINDS = "full,head,freeze,lora,adapter,adapter:placement=houlsby,bitfit,layernorm"
-REST = "ia3,prefix,prompt"
 FEW = "full,lora,adapter"
 
 
@@ -41,10 +40,8 @@ class Case:
 
 
 CASES = {
-    "trec": Case("TREC: kinds of questions", "trec", f"{KINDS},{REST}"),
-    "sst2": Case(
-        "SST-2: phrases, 5,000 rows", "sst2", f"{KINDS},{REST}", "sentiment", rows={"train": 5000, "validation": 1000}
-    ),
+    "trec": Case("TREC: kinds of questions", "trec", KINDS),
+    "sst2": Case("SST-2: phrases, 5,000 rows", "sst2", KINDS, "sentiment", rows={"train": 5000, "validation": 1000}),
     "rte": Case("RTE: pairs of sentences", "rte", KINDS, settings={"train.epochs": 5}),
     "conll2003": Case("CoNLL 2003: entities, 2,000 rows", "conll2003", FEW, "entities", "0,1,2", {"train": 2000}),
     "squad_wiki": Case(
