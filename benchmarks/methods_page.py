@@ -23,6 +23,7 @@ from nlp_transfer.comparison.analysis import Analysis, Entry, Size
 from nlp_transfer.comparison.search import WIDENINGS
 from nlp_transfer.comparison.statistics import Difference
 from nlp_transfer.comparison.wording import Scale, count, duration, escaped, size, table
+from nlp_transfer.data.findings import plural
 from nlp_transfer.pages.plots import standalone
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -84,8 +85,8 @@ def section(name: str, kept: Mapping[str, Any]) -> str:
     more = f", or up to {analysis.trials + WIDENINGS} where the best stood at the edge" if analysis.trials > 1 else ""
     said = (
         f"{rows['train']:,} rows to train, {rows['validation']:,} to choose by, {rows['test']:,} to judge by; "
-        f"{len(analysis.seeds)} seeds{without_score(analysis)}; {length}; rates from {analysis.trials} trials{fewer}{more}; "
-        f"{metric}{' in points' if scale.points else ''}."
+        f"{plural(len(analysis.seeds), 'seed')}{without_score(analysis)}; {length}; "
+        f"rates from {analysis.trials} trials{fewer}{more}; {metric}{' in points' if scale.points else ''}."
     )
     drawn = f"![{escaped(CASES[name].title)}](benchmarks/{name}.svg)"
     figures = by_size(analysis, scale) if sizes > 1 else by_candidate(analysis, analysis.sizes[0], scale)
