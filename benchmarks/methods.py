@@ -42,6 +42,14 @@ class Case:
 CASES = {
     "trec": Case("TREC: kinds of questions", "trec", KINDS),
     "sst2": Case("SST-2: phrases, 5,000 rows", "sst2", KINDS, "sentiment", rows={"train": 5000, "validation": 1000}),
+    "sst2-seeds": Case(
+        "SST-2: ten seeds",
+        "sst2",
+        "full,lora,adapter,adapter:placement=houlsby",
+        "sentiment",
+        "0,1,2,3,4,5,6,7,8,9",
+        {"train": 5000, "validation": 1000},
+    ),
     "rte": Case("RTE: pairs of sentences", "rte", KINDS, settings={"train.epochs": 5}),
     "conll2003": Case("CoNLL 2003: entities, 2,000 rows", "conll2003", FEW, "entities", "0,1,2", {"train": 2000}),
     "squad_wiki": Case(
