@@ -160,6 +160,7 @@ def keep(name: str, case: Case, folder: Path, workers: Sequence[int]) -> dict[st
     analysis.pop("inside")
     analysis["setting"]["source"] = None
     protocol = read_json(folder / "protocol.json")
+    source = str(protocol["recipe"]["data"]["source"])
     for place in ("source", "validation", "test"):
         protocol["recipe"]["data"][place] = None
     lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
@@ -173,6 +174,8 @@ def keep(name: str, case: Case, folder: Path, workers: Sequence[int]) -> dict[st
         "environment": describe_environment(),
     }
     text = json.dumps(kept, indent=1, ensure_ascii=False).replace(model_path(case.model), case.model)
+    # warnings name files of the data
+    text = text.replace(f"{source}/", f"{case.data}/")
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     return json.loads(text)

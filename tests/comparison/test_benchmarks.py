@@ -45,6 +45,14 @@ def test_the_page_and_its_plots_are_those_of_the_files(writer: Any) -> None:
         assert same, f"{file}: run python benchmarks/methods_page.py"
 
 
+def test_no_result_names_a_folder_of_the_machine() -> None:
+    files = [file for file in (ROOT / "benchmarks/results").rglob("*") if file.suffix in (".json", ".jsonl")]
+    assert files
+    for file in files:
+        found = re.search(r'"(/\w+/[^"]*)', file.read_text(encoding="utf-8"))
+        assert found is None, f"{file}: {found and found[1]}"
+
+
 Runs = dict[str, list[float | None]]
 
 RUNS: Runs = {
