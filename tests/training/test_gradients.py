@@ -6,11 +6,11 @@ import copy
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from nlp_transfer.training.gradients import scale
 from nlp_transfer.training.optimizer import adamw
+from nlp_transfer.training.precision import accelerator
 
 
 @pytest.mark.parametrize("in_the_kernel", [True, False])
@@ -25,14 +25,14 @@ def test_a_step_is_that_of_multiplied_and_clipped_gradients(
     model[3].requires_grad_(False)
     reference = copy.deepcopy(model)
     rows = torch.randn(11, 7)
-    accelerator = Accelerator(cpu=True)
-    ours, optimizer = accelerator.prepare(model, adamw([{"params": list(model.parameters()), "lr": 0.1}]))
+    alone = accelerator("fp32")
+    ours, optimizer = alone.prepare(model, adamw([{"params": list(model.parameters()), "lr": 0.1}]))
     theirs = torch.optim.AdamW(reference.parameters(), lr=0.1, fused=True)
     if not in_the_kernel:
-        monkeypatch.setattr(accelerator, "scaler", object())
+        monkeypatch.setattr(alone, "scaler", object())
     for _ in range(3):
         ours(rows).square().mean().backward()
-        norm = scale(accelerator, optimizer, list(model.parameters()), factor, clip)
+        norm = scale(alone, optimizer, list(model.parameters()), factor, clip)
         optimizer.step()
         optimizer.zero_grad()
 
