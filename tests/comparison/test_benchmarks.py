@@ -49,7 +49,7 @@ def test_no_result_names_a_folder_of_the_machine() -> None:
     files = [file for file in (ROOT / "benchmarks/results").rglob("*") if file.suffix in (".json", ".jsonl")]
     assert files
     for file in files:
-        found = re.search(r'"(/\w+/[^"]*)', file.read_text(encoding="utf-8"))
+        found = re.search(r'["\s(](/\w+/[^"\s]*)', file.read_text(encoding="utf-8"))
         assert found is None, f"{file}: {found and found[1]}"
 
 
