@@ -47,6 +47,7 @@ MEASURED: dict[str, dict[str, Any]] = {
     "adapter-pfeiffer-16": {**PFEIFFER, "reduction_factor": 16.0},
     "adapter-pfeiffer-relu": {**PFEIFFER, "reduction_factor": 16.0, "activation": "relu"},
     "adapter-houlsby": {"name": "adapter", "placement": "houlsby"},
+    "adapter-houlsby-norms": {"name": "adapter", "placement": "houlsby", "norms": True},
     "adapter-houlsby-dropout": {"name": "adapter", "placement": "houlsby", "dropout": 0.1},
     "adapter-houlsby-8": {"name": "adapter", "placement": "houlsby", "reduction_factor": 8.0},
     "adapter-houlsby-8-dropout": {"name": "adapter", "placement": "houlsby", "reduction_factor": 8.0, "dropout": 0.1},

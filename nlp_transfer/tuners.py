@@ -26,7 +26,7 @@ TASK_TYPES = {
 token types, which tell question and context apart, and does not hand them on."""
 
 
-def wrapped(model: nn.Module, config: Any, head: Sequence[str], top: int = 0) -> PeftModel:
+def wrapped(model: nn.Module, config: Any, head: Sequence[str], top: int = 0, also: Sequence[str] = ()) -> PeftModel:
     """A model with a tuner in it, whose head learns and is saved beside the tuner's weights.
 
     A model of a class that is not of transformers gets no task type, so that PEFT's Auto classes refuse the saved tuner
@@ -37,10 +37,11 @@ def wrapped(model: nn.Module, config: Any, head: Sequence[str], top: int = 0) ->
         config: of a PEFT tuner; changed.
         head: names of the head's parameters.
         top: how many blocks, from the top, learn whole as the head does.
+        also: names of further modules that learn whole.
     """
     kinds = [kind for kind, classes in TASK_TYPES.items() if type(model).__name__ in classes.values()]
     config.task_type = kinds[0] if kinds else None
-    config.modules_to_save = head_modules(model, head) + (block_names(model)[-top:] if top else [])
+    config.modules_to_save = [*head_modules(model, head), *(block_names(model)[-top:] if top else []), *also]
     with quiet():
         return get_peft_model(model, config)
 
@@ -53,6 +54,26 @@ def block_names(model: nn.Module) -> list[str]:
     """
     names = {id(module): name for name, module in model.named_modules()}
     return [names[id(block)] for block in blocks(model)]
+
+
+def norm_names(model: nn.Module, layers: Sequence[int] | None) -> list[str]:
+    """The names of the norms of blocks.
+
+    Args:
+        model: without a tuner.
+        layers: numbers of blocks, from 0 at the bottom, those that are not there passed over; None: all.
+
+    Raises:
+        RequestError: for an architecture whose blocks are not known.
+    """
+    architecture = architecture_of(model)
+    parts = dict.fromkeys((architecture.attention_norm, architecture.feed_forward_norm))
+    return [
+        f"{name}.{part}"
+        for number, name in enumerate(block_names(model))
+        if layers is None or number in layers
+        for part in parts
+    ]
 
 
 def tuned_blocks(model: nn.Module, layers: Sequence[int] | None, top: int) -> list[int]:

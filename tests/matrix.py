@@ -19,7 +19,12 @@ from nlp_transfer import artefacts, methods, tasks
 from tests.families import FAMILIES, tiny
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "adapter": [{"placement": "houlsby"}, {"placement": "parallel", "scale": "learned"}, {"layers": (1,)}],
+    "adapter": [
+        {"placement": "houlsby"},
+        {"placement": "houlsby", "norms": True},
+        {"placement": "parallel", "scale": "learned"},
+        {"layers": (1,)},
+    ],
     "freeze": [{"blocks": (1,)}],
 }
 """Settings, besides the defaults, under which a method is another thing to an architecture."""

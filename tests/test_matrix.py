@@ -29,7 +29,7 @@ from nlp_transfer.training.batch import Batch
 from nlp_transfer.training.loop import Loop
 from nlp_transfer.training.precision import accelerator
 from nlp_transfer.training.settings import TrainSettings
-from nlp_transfer.tuners import block_names
+from nlp_transfer.tuners import block_names, norm_names
 from tests.families import FAMILIES
 from tests.matrix import UNSUPPORTED, WIDER, Cell, answer_again, backbones, cells
 from tests.processes import CONTEXT
@@ -44,7 +44,7 @@ SQUARED = replace(STEPS, learning_rate=1e-3)
 """A squared error overshoots at the rate that suits the others."""
 
 
-CELLS = (278, 269)
+CELLS = (288, 278)
 """How many there are in each half of the families, those that are refused aside."""
 
 UNMERGED = ("adapter", "prefix", "prompt")
@@ -77,7 +77,7 @@ class Made:
     model: Any
     head: tuple[str, ...]
     whole: list[str]
-    """Names of the blocks that learn whole under a tuner."""
+    """Names of the blocks and norms that learn whole under a tuner."""
     features: Features
     drawn: Features | WholeRows
 
@@ -95,6 +95,7 @@ class Made:
         set_seed(0)
         top = cell.settings.get("top", 0) if cell.reason is None else 0
         whole = block_names(loaded.model)[-top:] if top else []
+        whole += norm_names(loaded.model, None) if cell.settings.get("norms") else []
         model = recipe.method.apply(loaded.model, loaded.head)
         task = replace(found.task, long_texts="windows", stride=4) if cell.windows else found.task
         tokenizer = backbone.tokenizer(recipe.data.max_length)

@@ -136,13 +136,14 @@ class BottleneckModel(BaseTuner):
         peft_config.width(_width(model))
         names = {id(module): name for name, module in model.named_modules()}
         self._sites = {names[id(site.host)]: site for site in sites(model, peft_config)}
+        held = [*self._sites, *(names[id(site.source)] for site in self._sites.values() if site.source is not None)]
         for saved in peft_config.modules_to_save or ():
-            # PEFT takes every module whose name ends so, and makes a copy of it, adapters and all
+            # PEFT takes every module whose name ends so, and makes a copy of it, adapters and hooks and all
             whole = [name for name in names.values() if name.endswith(saved)]
-            if held := [host for host in self._sites for name in whole if f"{host}.".startswith(f"{name}.")]:
+            if inside := [place for place in held for name in whole if f"{place}.".startswith(f"{name}.")]:
                 raise RequestError(
-                    f'modules_to_save has "{saved}", and with {held[0]} a module below which an adapter stands: what is saved '
-                    "whole can have none. Name other modules, or leave these layers out."
+                    f'modules_to_save has "{saved}", and with {inside[0]} a module below which an adapter stands or whose input '
+                    "one reads: what is saved whole can have none. Name other modules, or leave these layers out."
                 )
 
     def _check_target_module_exists(self, peft_config: PeftConfig, key: str) -> bool:  # type: ignore[override]  # noqa: ARG002

@@ -13,7 +13,7 @@ from nlp_transfer.architectures import frozen_from_below
 from nlp_transfer.errors import RequestError
 from nlp_transfer.methods import Method, refuse_blocks
 from nlp_transfer.training.settings import TrainSettings
-from nlp_transfer.tuners import tuned_blocks, wrapped
+from nlp_transfer.tuners import norm_names, tuned_blocks, wrapped
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Adapter(Method):
     dropout: float | None = None
     """Dropout after the activation; unset: what `train.dropout` says, or else 0.1 for `pfeiffer` and 0 for the others, as was
     better on validation."""
+    norms: bool = False
+    """Whether scale and shift of both norms learn in every block with adapters, as in Houlsby 2019; with `houlsby` alone,
+    since the other placements stand on a norm or read beside one."""
     layers: tuple[int, ...] | None = None
     """Blocks with adapters, counted from 0 at the bottom; unset: all. Below the lowest no backward pass runs (AdapterDrop,
     Rücklé 2021)."""
@@ -46,6 +49,11 @@ class Adapter(Method):
 
     def __post_init__(self) -> None:
         refuse_blocks(self.layers, self.top)
+        if self.norms and self.placement != "houlsby":
+            raise RequestError(
+                f"method.norms is for method.placement houlsby: {self.placement} adapters stand on a norm or read beside one. "
+                "Leave norms out, or train them alone with --method layernorm."
+            )
         self.config(self.layers)
 
     def settled(self, settings: TrainSettings) -> Adapter:
@@ -66,7 +74,8 @@ class Adapter(Method):
             RequestError: for an architecture whose parts are not known, or a block that is not there.
         """
         layers = tuned_blocks(model, self.layers, self.top) if self.top else self.layers
-        return wrapped(model, self.config(layers), head, self.top)
+        norms = norm_names(model, layers) if self.norms else ()
+        return wrapped(model, self.config(layers), head, self.top, norms)
 
     def frozen_blocks(self, model: nn.Module) -> int:
         """The blocks below the lowest adapter."""

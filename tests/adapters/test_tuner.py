@@ -422,6 +422,9 @@ def test_activations_with_weights_of_their_own_learn() -> None:
         ("bert", "houlsby", "layer.1"),
         ("gpt2", "pfeiffer", "h.1"),
         ("gpt2", "pfeiffer", "1"),
+        ("gpt2", "parallel", "ln_2"),
+        ("phi", "parallel", "input_layernorm"),
+        ("bert", "parallel", "intermediate"),
     ],
 )
 def test_what_holds_adapters_is_not_saved_whole(family: str, placement: str, saved: str) -> None:

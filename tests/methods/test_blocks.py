@@ -83,6 +83,33 @@ def test_numbers_that_no_model_has_are_refused(cls: type[Method]) -> None:
         cls(top=-1)
 
 
+@pytest.mark.parametrize(
+    ("family", "settings", "expected"),
+    [
+        ("bert", {}, [f"layer.{i}.{half}output.LayerNorm" for i in (0, 1) for half in ("attention.", "")]),
+        ("bert", {"layers": (1,)}, ["layer.1.attention.output.LayerNorm", "layer.1.output.LayerNorm"]),
+        ("bert", {"top": 1}, ["layer.0.attention.output.LayerNorm", "layer.0.output.LayerNorm"]),
+        ("gpt2", {"layers": (1,)}, ["h.1.ln_1", "h.1.ln_2"]),
+        ("phi", {"layers": (0,)}, ["layers.0.input_layernorm"]),
+    ],
+)
+def test_norms_learn_where_adapters_stand(family: str, settings: dict[str, Any], expected: list[str]) -> None:
+    head = HEAD if family == "bert" else ["score.weight"]
+    model = Adapter(placement="houlsby", norms=True, **settings).apply(tiny(family), head)
+    copies = {
+        name.partition(".modules_to_save.")[0] for name, weight in model.named_parameters() if weight.requires_grad
+    }
+    norms = [name for name in copies if name.endswith(("Norm", "norm", "ln_1", "ln_2"))]
+    assert len(norms) == len(expected)
+    assert all(any(name.endswith(f".{norm}") for name in norms) for norm in expected)
+
+
+@pytest.mark.parametrize("placement", ["pfeiffer", "parallel"])
+def test_norms_learn_beside_houlsby_alone(placement: Any) -> None:
+    with pytest.raises(RequestError, match=rf"method\.norms is for method\.placement houlsby: {placement} adapters"):
+        Adapter(placement=placement, norms=True)
+
+
 def test_the_rate_of_b_is_a_multiple_of_that_of_a() -> None:
     method = LoRA(plus=16.0)
     model = method.apply(tiny("bert"), HEAD)
