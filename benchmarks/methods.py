@@ -41,6 +41,7 @@ class Case:
 
 CASES = {
     "trec": Case("TREC: kinds of questions", "trec", KINDS),
+    "trec-trials": Case("TREC: rates from 1,000 rows", "trec", KINDS, seeds="0", settings={"trial-rows": 1000}),
     "sst2": Case("SST-2: phrases, 5,000 rows", "sst2", KINDS, "sentiment", rows={"train": 5000, "validation": 1000}),
     "sst2-seeds": Case(
         "SST-2: ten seeds",

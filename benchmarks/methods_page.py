@@ -16,6 +16,7 @@ from typing import Any
 from common import stop
 from methods import CASES, FOLDER
 from qa_table import answers_table
+from rates_table import rates_table
 from task_table import tasks_table
 
 from nlp_transfer.comparison import curves, plots
@@ -69,7 +70,7 @@ def files(page: str, kept: Mapping[str, dict[str, Any]]) -> dict[str, str]:
         )
         found[f"benchmarks/{name}.svg"] = standalone(plot.wide) + "\n"
     said = {name: section(name, each) for name, each in kept.items()}
-    said |= {"claims": claims(kept), "tasks": tasks_table(), "answers": answers_table()}
+    said |= {"claims": claims(kept), "tasks": tasks_table(), "answers": answers_table(), "rates": rates_table(kept)}
     text = MARK.sub(lambda mark: mark[1] + said.get(mark[2], "Not measured yet.\n") + mark[4], page)
     return {"benchmarks.md": text, **found}
 

@@ -38,7 +38,13 @@ def words(drawing: str) -> list[str]:
 
 def test_the_page_and_its_plots_are_those_of_the_files(writer: Any) -> None:
     page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    assert {name for _, name, _, _ in writer.MARK.findall(page)} == {*writer.CASES, "claims", "tasks", "answers"}
+    assert {name for _, name, _, _ in writer.MARK.findall(page)} == {
+        *writer.CASES,
+        "claims",
+        "tasks",
+        "answers",
+        "rates",
+    }
     for file, text in writer.files(page, writer.results(writer.FOLDER)).items():
         there = (DOCS / file).read_text(encoding="utf-8")
         same = there == text if file.endswith(".md") else words(there) == words(text)
@@ -130,6 +136,27 @@ def test_a_page_is_made_of_what_was_kept(writer: Any, keep: Keep) -> None:
     assert "of 2: 0 shown, 1 refuted, 1 undecided, 0 no score. Of those shown, 0 with 3.6 %" in text
     assert "lora" in words(found["benchmarks/trec.svg"])
     assert writer.files(text, kept)["benchmarks.md"] == text
+
+
+def test_rates_from_fewer_rows_stand_beside_those_from_all(writer: Any) -> None:
+    def trial(name: str, rate: float, accuracy: float) -> dict[str, Any]:
+        scores = {"validation": {"accuracy": accuracy}}
+        return {"kind": "trial", "candidate": name, "learning_rate": rate, "scores": scores}
+
+    def run(name: str, rate: float) -> dict[str, Any]:
+        return {"kind": "run", "candidate": name, "learning_rate": rate, "scores": {}}
+
+    trials = [trial("full", 1e-4, 0.95), trial("full", 3e-4, 0.91), trial("lora", 1e-3, 0.94)]
+    every = {"lines": [*trials, run("full", 1e-4), run("full", 1e-4), run("lora", 1e-3)]}
+    fewer = {
+        "lines": [trial("full", 3e-4, 0.8), run("full", 3e-4), run("lora", 9e-3)],
+        "protocol": {"trial_rows": 1000},
+    }
+    text = writer.rates_table({"trec": every, "trec-trials": fewer})
+    assert "rate by 1,000 rows" in text
+    assert "| `full` | 0.0003 | 91.0 | 0.0001 | 95.0 |" in text, "the score with all rows, at the rate from fewer"
+    assert "| `lora` | 0.009 | - | 0.001 | 94.0 |" in text, "a rate that was not tried with all rows"
+    assert writer.rates_table({"trec": every}) == "Not measured yet.\n"
 
 
 def test_a_tuner_within_what_was_claimed_may_have_too_many_weights(writer: Any, keep: Keep) -> None:
