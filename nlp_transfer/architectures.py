@@ -38,6 +38,11 @@ class Architecture:
     feed_forward_norm: str
     """The norm that belongs to the feed-forward: after its sum (post-norm) or before it (pre-norm)."""
     post_norm: bool
+    attention_close: str | None = None
+    """The module that takes what attention found and the block's input, (rows, tokens, width) each, and adds them up; None where
+    no module of its own does."""
+    first_token: bool = False
+    """Whether transformers' classifier for this family reads the first token alone."""
     parallel_attention: bool = False
     """Attention and feed-forward read the same normed input, and one sum takes both."""
     shared_blocks: bool = False
@@ -61,6 +66,8 @@ _BERT = Architecture(
     attention_norm="attention.output.LayerNorm",
     feed_forward_norm="output.LayerNorm",
     post_norm=True,
+    attention_close="attention.output",
+    first_token=True,
 )
 _LLAMA = Architecture(
     embeddings=("embed_tokens",),
@@ -107,6 +114,7 @@ TABLE: dict[str, Architecture] = {
         keys_values=("attention.attn.k", "attention.attn.v"),
         attention_output="attention.attn.o",
         attention_norm="attention.LayerNorm",
+        attention_close=None,
     ),
     "distilbert": Architecture(
         embeddings=("embeddings",),
@@ -118,6 +126,7 @@ TABLE: dict[str, Architecture] = {
         attention_norm="sa_layer_norm",
         feed_forward_norm="output_layer_norm",
         post_norm=True,
+        first_token=True,
     ),
     "albert": Architecture(
         embeddings=("embeddings", "encoder.embedding_hidden_mapping_in"),

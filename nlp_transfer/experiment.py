@@ -29,6 +29,7 @@ from nlp_transfer.data.store import Store
 from nlp_transfer.errors import Diverged, Interrupted, Lost, Stopped
 from nlp_transfer.evaluation.answers import decoded, judged_from, predictions
 from nlp_transfer.evaluation.outputs import outputs_of
+from nlp_transfer.first_token import only_first
 from nlp_transfer.folder import RunFolder, next_free, refuse_another, settled_before, status_of
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.methods import EVERY_BLOCK
@@ -223,8 +224,7 @@ def _train(
 
     Gives the recipe too, in which it then stands how many rows fit into a batch.
     """
-    settings, task = recipe.train, data.task
-    method = recipe.method
+    settings, task, method = recipe.train, data.task, recipe.method
     engine = accelerator(
         settings.precision,
         method.in_stages,
@@ -292,7 +292,7 @@ def _train(
         show.say(
             f"going on after step {fit.history.step} of {loop.total}." if resumed else "no checkpoint yet: from zero."
         )
-    with show:
+    with show, only_first(model):
         history = fit.run()
     put_back()
     for tracker in engine.trackers:

@@ -29,7 +29,7 @@ LAYERS = (
     ("data",),
     ("tasks", "methods"),
     ("upper", "metrics"),
-    ("standin", "tuners", "questions"),
+    ("standin", "tuners", "questions", "first_token"),
     ("heads", "adapters", "texts", "tagging"),
     ("labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
     ("remote_code", "aliases"),

@@ -16,6 +16,7 @@ from nlp_transfer import scratch
 from nlp_transfer.data.activations import TOKENS, by_tokens
 from nlp_transfer.data.features import Features
 from nlp_transfer.environment import processes
+from nlp_transfer.first_token import only_first
 from nlp_transfer.long_texts import pooled_by_row
 from nlp_transfer.training.sharding import drop_gathered, is_sharded
 
@@ -44,7 +45,8 @@ def outputs_of(
     more = every[:1] * (math.ceil(len(every) / count) - len(batches))
     placed, shares = Placed(features), []
     # what inference mode leaves in a sharded model's memory cannot be trained with
-    with torch.no_grad() if is_sharded(model) else torch.inference_mode(), autocast or nullcontext():
+    still = torch.no_grad() if is_sharded(model) else torch.inference_mode()
+    with still, autocast or nullcontext(), only_first(model):
         for indices in batches + more:
             if count == 1:
                 each_batch()

@@ -1,0 +1,74 @@
+"""The last block goes on with the first token alone where the head reads no other: what attention found of the rest is dropped.
+
+A classifier such as BERT's needs keys and values of every token from the last block, and what follows attention, three
+quarters of the block's products, for one. What the head reads and every gradient stay the same; only the random numbers of
+dropout fall otherwise. In pre-norm blocks nothing can be dropped, since a block adds its input itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
+from nlp_transfer.architectures import TABLE, architecture_of, blocks, body, part
+from nlp_transfer.models.pooled import PooledClassifier
+
+
+@contextmanager
+def only_first(model: nn.Module) -> Iterator[bool]:
+    """Inside, a model's last block gives the first token's state alone (rows, 1, width), if its head reads no other.
+
+    Args:
+        model: a classifier, with a method applied or without, whole or without its lowest blocks.
+
+    Yields:
+        Whether that is so; a model of which it is not known stays as it is.
+    """
+    handle = _hooked(model)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
+def _hooked(model: nn.Module) -> RemovableHandle | None:
+    """What drops all tokens but the first as soon as no token of the last block looks at another; None where all are needed."""
+    classifier = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+    if classifier is None or not _reads_first(classifier):
+        return None
+    architecture, config = architecture_of(model), body(model).config
+    # feed-forwards in chunks want so many tokens
+    if not architecture.post_norm or architecture.shared_blocks or getattr(config, "chunk_size_feed_forward", 0):
+        return None
+    last = blocks(model)[-1]
+    if architecture.attention_close:
+        return part(last, architecture.attention_close).register_forward_pre_hook(_first_of_both)
+    return part(last, architecture.attention_norm).register_forward_hook(_first)
+
+
+def _first_of_both(_: nn.Module, states: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Of what attention found and of the block's input the first token."""
+    return tuple(each[:, :1] for each in states)
+
+
+def _first(_: nn.Module, __: Any, states: Tensor) -> Tensor:
+    """Of their normed sum the first token."""
+    return states[:, :1]
+
+
+def _reads_first(classifier: PreTrainedModel) -> bool:
+    """Whether the head of a model is known to read the first token alone, of a backbone that is there."""
+    if not isinstance(classifier.base_model, PreTrainedModel):
+        return False
+    if isinstance(classifier, PooledClassifier):
+        return classifier.config.pooling == "cls" and classifier.base_model.config.model_type in TABLE
+    kind = classifier.config.model_type
+    own = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(kind)
+    return kind in TABLE and TABLE[kind].first_token and type(classifier).__name__ == own
