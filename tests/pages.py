@@ -12,7 +12,7 @@ from typing import Any
 from nlp_transfer.comparison.statistics import LEAST_ROWS, LEAST_SEEDS
 from tests.browser import Browser
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 UNITS = {
     "GB": 1e-9,
     "MB": 1e-6,

@@ -43,6 +43,7 @@ def write(file: Path, template: str, scale: Scale, **values: Any) -> None:
     )
     environment.filters |= {name: number(written) for name, written in _written(scale).items()}
     environment.filters |= {"interval": _interval(scale), "within": scale.within, "mark": mark, "softened": softened}
+    environment.filters["name"] = name
     half = file.with_name(f".{file.name}.part")
     text = environment.get_template(template).render(scale=scale, **values)
     # half of a surrogate pair, which JSON may hold and a file may not
@@ -53,6 +54,11 @@ def write(file: Path, template: str, scale: Scale, **values: Any) -> None:
 def mark(series: int) -> Markup:
     """The mark of a series, as plots have it, beside its name."""
     return Markup('<span class="mark s{}" aria-hidden="true">{}</span>').format(series % COLOURS, MARKS[shape(series)])
+
+
+def name(called: str) -> Markup:
+    """A candidate's name, which may be broken between its settings: "adapter:placement=houlsby"."""
+    return Markup("<wbr>").join(re.split(r"(?<=[:,=])(?=.)", called))
 
 
 def shape(series: int) -> int:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from nlp_transfer import load_run
+from nlp_transfer import load_run, pages
 from nlp_transfer.comparison import curves, drawing, plots
 from nlp_transfer.comparison.analysis import analyse
 from nlp_transfer.comparison.conclusion import conclude
@@ -240,6 +240,13 @@ def test_words_of_a_confusion_matrix_stay_whole_on_a_phone(fitted: Path, tmp_pat
         assert browser.run("return document.querySelectorAll('.confusion th bdi').length") == 10
         assert browser.run(BROKEN) == []
         assert browser.run(OVERFLOWING)[0] <= 0
+
+
+def test_names_are_broken_between_their_settings() -> None:
+    assert pages.name("adapter:placement=houlsby,dropout=0.1") == (
+        "adapter:<wbr>placement=<wbr>houlsby,<wbr>dropout=<wbr>0.1"
+    )
+    assert pages.name("<b>:full:") == "&lt;b&gt;:<wbr>full:"
 
 
 def test_on_paper_no_table_is_cut(make_folder: MakeFolder, tmp_path: Path) -> None:
