@@ -23,6 +23,9 @@ Series = Mapping[str, int]
 THIN = "a thin one "
 """How an interval over rows alone looks."""
 
+FAR = 1.5
+"""A baseline is drawn at the edge where it is so many times farther from the candidates than these are spread."""
+
 RANGE = 4.0
 """The end of an axis of costs is at least so many times its beginning."""
 
@@ -51,6 +54,8 @@ def scores(analysis: Analysis, size: Size, scale: Scale) -> Plot:
     spreads = [entry.spread for entry in entries]
     dots = "; a small dot for every seed" if any(len(each.seeds) > 1 for each in spreads) else ""
     said = f"Mean of every candidate with its 95 % interval {over(spreads, THIN)}{dots}."
+    if far := [entry.candidate for entry in entries if _far(entry, entries)]:
+        said += f" An arrow at the edge: farther off than the axis goes ({', '.join(far)})."
     return Plot("Scores", said, wide, narrow)
 
 
@@ -68,6 +73,16 @@ def over(spreads: Iterable[Spread], mark: str = "") -> str:
     return f"over seeds and rows; {mark}of one seed {alone}" if False in both else "over seeds and rows"
 
 
+def _far(entry: Entry, entries: Sequence[Entry]) -> bool:
+    """Whether a baseline is so far off that with it in sight nobody could tell the candidates apart."""
+    spreads = [each.spread for each in entries if not each.baseline]
+    ends = [end for each in spreads for end in (*(each.shown or ()), *each.scores)]
+    if not entry.baseline or not ends:
+        return False
+    low, high, mean = min(ends), max(ends), entry.spread.mean or 0.0
+    return max(low - mean, mean - high) > FAR * (high - low)
+
+
 @plots.styled
 def _scores(entries: Sequence[Entry], numbers: Series, scale: Scale, metric: str, width: float) -> str:
     axes = plots.canvas(width, 44 * len(entries) + 54, left=10, right=58, top=10, bottom=46)
@@ -75,16 +90,20 @@ def _scores(entries: Sequence[Entry], numbers: Series, scale: Scale, metric: str
         number = numbers.get(entry.candidate)
         colour = plots.SOFT if number is None else plots.colour(number)
         shape = "o" if number is None else plots.marker(number)
+        drawings.label(axes, i, entry.candidate + (" (baseline)" if entry.baseline else ""), width)
+        _beside(axes, i, scale.score(entry.spread.mean), entry.spread.mean or 0.0)
+        if _far(entry, entries):
+            below = (entry.spread.mean or 0.0) < min(each.spread.mean or 0.0 for each in entries if not each.baseline)
+            edge = {"transform": axes.get_yaxis_transform(), "color": colour, "linestyle": "none"}
+            axes.plot(0.012 if below else 0.988, i, marker="<" if below else ">", markersize=6, **edge)
+            continue
         _interval(axes, i, scale, scale.within(entry.spread.shown), bool(entry.spread.interval), colour)
         mean = scaled(scale, [entry.spread.mean or 0.0])[0]
         inner = plots.PAPER if number is None else colour
         axes.plot(mean, i, marker=shape, markersize=8, color=colour, linestyle="none", markerfacecolor=inner)
         if len(entry.spread.scores) > 1:
             dots = scaled(scale, entry.spread.scores)
-            below = [i + 0.24] * len(dots)
-            axes.plot(dots, below, marker="o", markersize=4, color=colour, alpha=0.6, linestyle="none")
-        drawings.label(axes, i, entry.candidate + (" (baseline)" if entry.baseline else ""), width)
-        _beside(axes, i, scale.score(entry.spread.mean), entry.spread.mean or 0.0)
+            axes.plot(dots, [i + 0.24] * len(dots), marker="o", markersize=4, color=colour, alpha=0.6, linestyle="none")
     drawings.finished(axes, len(entries), unit(metric, scale))
     return plots.drawn(
         axes, f"scores-{width}", f"Scores by {metric.replace('_', ' ')}: the table beside has every figure."

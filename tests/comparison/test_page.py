@@ -463,6 +463,24 @@ def test_of_one_seed_plots_show_the_interval_over_rows_and_say_so(poor: Path) ->
     assert scores.count("stroke-opacity: 0.45") == 2, "a bar for each"
 
 
+def test_a_baseline_far_off_does_not_hide_how_candidates_differ(make_folder: MakeFolder) -> None:
+    baselines = {"near": 0.85, "majority class": 0.2}
+    folder = make_folder({"full": [0.9, 0.91, 0.92], "lora": [0.88, 0.89, 0.9]}, baselines)
+    analysis = analyse(Evidence.read(folder))
+    plot = plots.scores(analysis, analysis.sizes[0], Scale.of(analysis))
+    assert plot.described.endswith("An arrow at the edge: farther off than the axis goes (majority class).")
+    ticks = [float(tick) for tick in re.findall(r"<text[^>]*>(\d+(?:\.\d)?)</text>", plot.wide)]
+    assert ticks
+    assert min(ticks) > 70
+    assert "20.00" in plot.wide, "its score stands beside it all the same"
+
+
+def test_a_baseline_as_far_off_as_a_candidate_stands_where_it_is(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": [0.9, 0.91], "lora": [0.3, 0.31]}, {"majority class": 0.2})
+    analysis = analyse(Evidence.read(folder))
+    assert "arrow" not in plots.scores(analysis, analysis.sizes[0], Scale.of(analysis)).described
+
+
 def test_intervals_of_one_seed_among_others_are_told_apart(rich: Path) -> None:
     said = shown(rich / "report.html").texts
     (scores,) = (each for each in said if "a small dot for every seed" in each)
