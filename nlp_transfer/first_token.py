@@ -43,9 +43,10 @@ def _hooked(model: nn.Module) -> RemovableHandle | None:
     classifier = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     if classifier is None or not _reads_first(classifier):
         return None
-    architecture, config = architecture_of(model), body(model).config
+    architecture = architecture_of(model)
     # feed-forwards in chunks want so many tokens
-    if not architecture.post_norm or architecture.shared_blocks or getattr(config, "chunk_size_feed_forward", 0):
+    in_chunks: int = getattr(body(model).config, "chunk_size_feed_forward", 0)
+    if not architecture.post_norm or architecture.shared_blocks or in_chunks:
         return None
     last = blocks(model)[-1]
     if architecture.attention_close:

@@ -94,8 +94,8 @@ def _scores(entries: Sequence[Entry], numbers: Series, scale: Scale, metric: str
         _beside(axes, i, scale.score(entry.spread.mean), entry.spread.mean or 0.0)
         if _far(entry, entries):
             below = (entry.spread.mean or 0.0) < min(each.spread.mean or 0.0 for each in entries if not each.baseline)
-            edge = {"transform": axes.get_yaxis_transform(), "color": colour, "linestyle": "none"}
-            axes.plot(0.012 if below else 0.988, i, marker="<" if below else ">", markersize=6, **edge)
+            at, shape = (0.012, "<") if below else (0.988, ">")
+            axes.plot(at, i, marker=shape, markersize=6, color=colour, transform=axes.get_yaxis_transform())
             continue
         _interval(axes, i, scale, scale.within(entry.spread.shown), bool(entry.spread.interval), colour)
         mean = scaled(scale, [entry.spread.mean or 0.0])[0]
