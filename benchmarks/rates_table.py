@@ -20,6 +20,7 @@ def rates_table(kept: Mapping[str, Figures]) -> str:
         return "Not measured yet.\n"
     fewer, every = chosen(kept[FEWER]["lines"]), chosen(kept[ALL]["lines"])
     scores = on_validation(kept[ALL]["lines"])
+    order = kept[FEWER]["case"]["methods"].split(",")
     lines = [
         [
             f"`{name}`",
@@ -28,8 +29,7 @@ def rates_table(kept: Mapping[str, Figures]) -> str:
             f"{every[name]:g}",
             points(scores[name, every[name]]),
         ]
-        for name, rate in fewer.items()
-        if name in every
+        for name, rate in ((name, fewer[name]) for name in order if name in fewer and name in every)
     ]
     rows = f"{kept[FEWER]['protocol']['trial_rows']:,}"
     return table(["", f"rate by {rows} rows", "validation", "rate by all rows", "validation"], lines) + "\n"

@@ -149,12 +149,14 @@ def test_rates_from_fewer_rows_stand_beside_those_from_all(writer: Any) -> None:
     trials = [trial("full", 1e-4, 0.95), trial("full", 3e-4, 0.91), trial("lora", 1e-3, 0.94)]
     every = {"lines": [*trials, run("full", 1e-4), run("full", 1e-4), run("lora", 1e-3)]}
     fewer = {
-        "lines": [trial("full", 3e-4, 0.8), run("full", 3e-4), run("lora", 9e-3)],
+        "case": {"methods": "full,lora,adapter"},
+        "lines": [trial("full", 3e-4, 0.8), run("lora", 9e-3), run("full", 3e-4)],
         "protocol": {"trial_rows": 1000},
     }
     text = writer.rates_table({"trec": every, "trec-trials": fewer})
     assert "rate by 1,000 rows" in text
     assert "| `full` | 0.0003 | 91.0 | 0.0001 | 95.0 |" in text, "the score with all rows, at the rate from fewer"
+    assert text.index("`full`") < text.index("`lora`"), "as the case has them"
     assert "| `lora` | 0.009 | - | 0.001 | 94.0 |" in text, "a rate that was not tried with all rows"
     assert writer.rates_table({"trec": every}) == "Not measured yet.\n"
 
