@@ -65,11 +65,19 @@ def _first(_: nn.Module, __: Any, states: Tensor) -> Tensor:
 
 
 def _reads_first(classifier: PreTrainedModel) -> bool:
-    """Whether the head of a model is known to read the first token alone, of a backbone that is there."""
-    if not isinstance(classifier.base_model, PreTrainedModel):
+    """Whether a model's head is known to read the first token alone, of a backbone that is there: ours, or of transformers and
+    not of a stranger's code, which may call itself the same."""
+    backbone: Any = classifier.base_model
+    if not isinstance(backbone, PreTrainedModel) or not _of_transformers(backbone):
+        return False
+    kind = backbone.config.model_type
+    if kind not in TABLE:
         return False
     if isinstance(classifier, PooledClassifier):
-        return classifier.config.pooling == "cls" and classifier.base_model.config.model_type in TABLE
-    kind = classifier.config.model_type
+        return classifier.config.pooling == "cls"
     own = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(kind)
-    return kind in TABLE and TABLE[kind].first_token and type(classifier).__name__ == own
+    return TABLE[kind].first_token and type(classifier).__name__ == own and _of_transformers(classifier)
+
+
+def _of_transformers(model: PreTrainedModel) -> bool:
+    return type(model).__module__.startswith("transformers.models.")

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForTokenClassification, set_seed
+from transformers import (
+    AutoModel,
+    AutoModelForQuestionAnswering,
+    AutoModelForTokenClassification,
+    BertForSequenceClassification,
+    set_seed,
+)
 
 from nlp_transfer import experiment, fine_tune, methods, samples
 from nlp_transfer.architectures import architecture_of, blocks, part
@@ -103,6 +109,22 @@ def test_heads_that_read_every_token_keep_them(auto: Any) -> None:
         model(**batch())
     assert not known
     assert seen == [9]
+
+
+def test_a_stranger_s_head_of_the_same_name_keeps_its_tokens() -> None:
+    """Such code may pool as it likes: this one takes the mean."""
+
+    def forward(self: Any, input_ids: torch.Tensor, **_: Any) -> Any:
+        return self.classifier(self.bert(input_ids).last_hidden_state.mean(1))
+
+    stranger = type("BertForSequenceClassification", (BertForSequenceClassification,), {"forward": forward})
+    stranger.__module__ = "transformers_modules.somebody"
+    model = stranger(tiny("bert").config).eval()
+    ids = batch()["input_ids"]
+    expected = model(ids)
+    with only_first(model) as known:
+        torch.testing.assert_close(model(ids), expected)
+    assert not known
 
 
 def test_feed_forwards_in_chunks_keep_their_tokens() -> None:
