@@ -168,12 +168,13 @@ class Running:
         """Run those of these jobs that have no line yet."""
         # training sizes may share a trial
         missing = list({job.key: job for job in jobs if job.key not in self.results.lines}.values())
-        started = time.perf_counter()
+        started, rows, done = time.perf_counter(), sum(job.train_rows for job in missing), 0
         for number, (job, outcome) in enumerate(find(self.engine)(missing, self.workers, self.check), start=1):
             line = job.line(outcome)
             self.results.add(line)
-            left = (time.perf_counter() - started) / number * (len(missing) - number)
-            self.show.say(f"[{number}/{len(missing)}] {self._told(line)}{_left(left)}")
+            done += job.train_rows
+            left = _left(time.perf_counter() - started, done, rows)
+            self.show.say(f"[{number}/{len(missing)}] {self._told(line)}{left}")
 
     def _told(self, line: Line) -> str:
         """A line of results for a person."""
@@ -189,6 +190,13 @@ class Running:
         return f"{name}: {scores}, {costs['total_seconds']:.0f} s{reused}"
 
 
-def _left(seconds: float) -> str:
-    """How long the others will take, where that is worth a word."""
-    return f"  (about {seconds / 60:.0f} min left)" if seconds > 90 else ""
+def _left(seconds: float, done: int, every: int) -> str:
+    """How long the others will take, where that is worth a word: jobs on many rows take longer than those on few.
+
+    Args:
+        seconds: spent so far.
+        done: training rows of the jobs that are done.
+        every: training rows of all of them.
+    """
+    left = seconds / done * (every - done)
+    return f"  (about {left / 60:.0f} min left)" if left > 90 else ""

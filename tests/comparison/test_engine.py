@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nlp_transfer import Recipe, RequestError
-from nlp_transfer.comparison import engine
+from nlp_transfer.comparison import engine, running
 from nlp_transfer.comparison.jobs import Job
 from nlp_transfer.comparison.results import Results
 from nlp_transfer.errors import Interrupted
@@ -178,3 +178,9 @@ def test_lines_can_be_dropped(tmp_path: Path) -> None:
         results.add(job(tmp_path, seed).line({"status": "failed" if seed == 1 else "finished"}))
     results.drop(lambda line: line["status"] == "failed")
     assert [line["seed"] for line in Results(tmp_path).lines.values()] == [0, 2]
+
+
+def test_what_is_left_goes_by_rows() -> None:
+    few, many = 50, 5000
+    assert running._left(60.0, 4 * few, 4 * few + 4 * many) == "  (about 100 min left)"
+    assert running._left(60.0, 4 * many, 4 * few + 4 * many) == ""
