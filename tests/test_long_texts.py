@@ -524,12 +524,12 @@ def test_a_book_is_read_a_few_windows_at_a_time(tiny_bert: Path) -> None:
     assert features.lengths.sum() > 24_000
     held: list[int] = []
 
-    def model(input_ids: torch.Tensor, **_: torch.Tensor) -> SimpleNamespace:
-        held.append(len(input_ids))
-        return SimpleNamespace(logits=input_ids[:, 1:3].float())
+    class Reader(torch.nn.Module):
+        def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> SimpleNamespace:
+            held.append(len(input_ids))
+            return SimpleNamespace(logits=input_ids[:, 1:3].float())
 
-    reader: Any = type("Reader", (), {"eval": lambda _: None, "__call__": lambda _, **inputs: model(**inputs)})()
-    outputs = outputs_of(reader, features, batch_size=16)
+    outputs = outputs_of(Reader(), features, batch_size=16)
     assert outputs.shape == (2, 2)
     assert max(held) == 16
     assert sum(held) == len(features)
