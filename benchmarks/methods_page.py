@@ -154,8 +154,7 @@ def by_size(analysis: Analysis, scale: Scale) -> str:
 
 def claims(kept: Mapping[str, dict[str, Any]]) -> str:
     """Of what Houlsby 2019 and LoRA claim, what these rows say: every tuner on every set, beside full fine-tuning."""
-    lines, outcomes, left_out = [], Counter[str](), []
-    few = 0
+    lines, outcomes, left_out, few = [], Counter[str](), [], 0
     for name in CLAIMED_ON:
         if name not in kept:
             continue
