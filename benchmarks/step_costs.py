@@ -27,7 +27,7 @@ from nlp_transfer.data.batches import LengthBuckets
 from nlp_transfer.quiet import quiet
 from nlp_transfer.report import write_json
 from nlp_transfer.training.batch import pad
-from nlp_transfer.training.dropout import CheapDropout
+from nlp_transfer.training.kernels import CpuKernels
 from nlp_transfer.training.token_vectors import narrow
 
 Way = Callable[[Any], AbstractContextManager[Any]]
@@ -69,13 +69,13 @@ def measured(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
     step, model = steps(method, folder, arguments.batch_size)
     ways: dict[str, Way] = {
         "as PyTorch has it": lambda _: nullcontext(),
-        "cheap dropout": lambda _: CheapDropout(),
+        "cheap dropout": lambda _: CpuKernels(),
         "eager attention, cheap dropout": eager,
         "no dropout at all": without_dropout,
     }
     if method == "full":
         ways["no dropout, embeddings frozen"] = without_embeddings
-        ways[NARROW] = lambda _: CheapDropout()
+        ways[NARROW] = lambda _: CpuKernels()
     trained = dict.fromkeys(ways, (step, model))
     if method == "full":
         trained[NARROW] = steps(method, folder, arguments.batch_size, narrowed=True)
@@ -93,7 +93,7 @@ def measured(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
         compiled = torch.compile(model, dynamic=True)
         taken = []
         for number in range(arguments.steps + 2):
-            with CheapDropout():
+            with CpuKernels():
                 clock = time.process_time()
                 step(number, compiled)
                 taken.append(time.process_time() - clock)
@@ -141,7 +141,7 @@ def steps(method: str, folder: Path, batch_size: int, narrowed: bool = False) ->
 def eager(model: Any) -> Iterator[None]:
     """Attention written out in Python."""
     model.set_attn_implementation("eager")
-    with CheapDropout():
+    with CpuKernels():
         yield
     model.set_attn_implementation("sdpa")
 

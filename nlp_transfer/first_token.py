@@ -56,12 +56,17 @@ def _hooked(model: nn.Module) -> RemovableHandle | None:
 
 def _first_of_both(_: nn.Module, states: tuple[Any, ...]) -> tuple[Any, ...]:
     """Of what attention found and of the block's input the first token."""
-    return tuple(each[:, :1] for each in states)
+    return tuple(_first_of(each) for each in states)
 
 
 def _first(_: nn.Module, __: Any, states: Tensor) -> Tensor:
     """Of their normed sum the first token."""
-    return states[:, :1]
+    return _first_of(states)
+
+
+def _first_of(states: Tensor) -> Tensor:
+    # what lies apart PyTorch would multiply row by row, each with a copy of the weights
+    return states[:, :1].contiguous()
 
 
 def _reads_first(classifier: PreTrainedModel) -> bool:

@@ -91,6 +91,25 @@ def test_answers_and_gradients_are_those_of_the_whole_block(family: str) -> None
     assert min(seen) > 1
 
 
+@pytest.mark.parametrize("family", sorted(READ_FIRST))
+def test_what_is_multiplied_lies_together(family: str) -> None:
+    model = tiny(family)
+    apart: list[str] = []
+
+    def look(name: str) -> Any:
+        return lambda _, args: None if args[0].is_contiguous() else apart.append(name)
+
+    handles = [
+        module.register_forward_pre_hook(look(name))
+        for name, module in blocks(model)[-1].named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+    with torch.inference_mode(), only_first(model):
+        model(**batch())
+    assert handles
+    assert apart == []
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
 def test_a_pooled_classifier_is_known_by_its_pooling(family: str, pooling: str) -> None:

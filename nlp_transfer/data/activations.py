@@ -26,6 +26,7 @@ from nlp_transfer.environment import processes
 from nlp_transfer.scratch import numbers
 from nlp_transfer.standin import HeadAlone, Inseparable
 from nlp_transfer.training.batch import Batch
+from nlp_transfer.training.kernels import cpu_kernels
 from nlp_transfer.upper import UpperPart
 
 TOKENS = {"cpu": 2048}
@@ -210,7 +211,7 @@ class Once:
             passed = []
             if here < len(batches):
                 batch = features.fetch(batches[here]).to(state.device)
-                with torch.inference_mode(), self.autocast():
+                with torch.inference_mode(), self.autocast(), cpu_kernels(state.device):
                     vectors, mask = part.vectors(batch)
                 passed.append((batches[here], vectors.cpu().numpy(), mask.cpu().numpy()))
             if state.num_processes > 1:

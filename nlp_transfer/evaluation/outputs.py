@@ -18,6 +18,7 @@ from nlp_transfer.data.features import Features
 from nlp_transfer.environment import processes
 from nlp_transfer.first_token import only_first
 from nlp_transfer.long_texts import pooled_by_row
+from nlp_transfer.training.kernels import cpu_kernels
 from nlp_transfer.training.sharding import drop_gathered, is_sharded
 
 
@@ -46,7 +47,7 @@ def outputs_of(
     placed, shares = Placed(features), []
     # what inference mode leaves in a sharded model's memory cannot be trained with
     still = torch.no_grad() if is_sharded(model) else torch.inference_mode()
-    with still, autocast or nullcontext(), only_first(model):
+    with still, autocast or nullcontext(), cpu_kernels(state.device), only_first(model):
         for indices in batches + more:
             if count == 1:
                 each_batch()

@@ -35,8 +35,19 @@ def scale(
         if isinstance(factor, Tensor) or factor != 1:
             torch._foreach_mul_([sharding.local(gradient) for gradient in gradients], factor)
         return sharding.full(accelerator.clip_grad_norm_(parameters, clip)) if clip else None
-    norm = nn.utils.get_total_norm(gradients) * factor if clip else None
+    norm = _norm(gradients) * factor if clip else None
     # as clip_grad_norm_ has it: times clip / (norm + 1e-6), unless that is more than 1
     cut = torch.ones(()) if norm is None or clip is None else ((norm + 1e-6) / clip).clamp(min=1.0)
     optimizer.optimizer.grad_scale = (cut / factor).to(accelerator.device, torch.float32)
     return norm
+
+
+def _norm(gradients: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of all of them."""
+    plain = all(
+        each.device.type == "cpu" and each.dtype == torch.float32 and each.is_contiguous() for each in gradients
+    )
+    if not gradients or not plain:
+        return nn.utils.get_total_norm(gradients)
+    # PyTorch's norm on a CPU has one thread, its product of vectors all of them
+    return torch.stack([torch.dot(each.view(-1), each.view(-1)) for each in gradients]).sum().sqrt()

@@ -1,4 +1,4 @@
-"""Memory that a process on a CPU holds for nothing: what lies free between what is used, and code for shapes gone by."""
+"""Memory that a process on a CPU holds for nothing: what lies free between what is used, and products of shapes gone by."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ EVERY = 100
 """Steps of training after which free memory is handed back: each time costs milliseconds, and pages to be fetched again."""
 
 KEPT = 256
-"""Matrix products in bf16, each of another shape, for which code is kept; a step of an encoder has a dozen or two."""
+"""Matrix products in bf16, each of another shape, that are kept ready; a step of an encoder has a dozen or two."""
 
-CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-"""What bounds it: of oneDNN, and of what stands between it and PyTorch; both keep 1,024 where nobody says otherwise."""
+CACHE = "LRU_CACHE_CAPACITY"
+"""What bounds them, between PyTorch and oneDNN; 1,024 where nobody says otherwise. oneDNN itself keeps the code of 1,024,
+and must: with AMX, writing it again takes a millisecond for each, longer than its product."""
 
 
-def keep_little_code() -> None:
-    """Bound the code that products in bf16 leave behind, unless the environment does already.
+def keep_few_products() -> None:
+    """Bound what products in bf16 leave behind, unless the environment does already.
 
-    Works in a process that has multiplied nothing in bf16 yet: the bounds are read once.
+    Works in a process that has multiplied nothing in bf16 yet: the bound is read once.
     """
-    for name in CACHES:
-        os.environ.setdefault(name, str(KEPT))
+    os.environ.setdefault(CACHE, str(KEPT))
 
 
 def give_back() -> None:

@@ -22,7 +22,7 @@ from transformers import get_scheduler
 
 from nlp_transfer.training import gradients, heap, sharding
 from nlp_transfer.training.batch import Batch
-from nlp_transfer.training.dropout import cheap_dropout
+from nlp_transfer.training.kernels import cpu_kernels
 from nlp_transfer.training.optimizer import adamw
 from nlp_transfer.training.settings import TrainSettings
 
@@ -194,8 +194,8 @@ class Loop:
         share = 1.0 if len(mine) else 0.0
         batch = self.fetch(mine if len(mine) else indices[:1]).to(self.accelerator.device)
         again = self.settings.gradient_checkpointing
-        dropping = contextlib.nullcontext() if again else cheap_dropout(self.accelerator.device)
-        with self.accelerator.autocast(), dropping:
+        kernels = contextlib.nullcontext() if again else cpu_kernels(self.accelerator.device)
+        with self.accelerator.autocast(), kernels:
             outputs = self.model(**batch.inputs)
         loss, weight = self.loss(outputs, batch)
         return loss * share, weight * share

@@ -1,0 +1,109 @@
+"""Attention on a CPU: PyTorch's where that is fast, and what is faster where it is not.
+
+PyTorch's kernel for CPUs has no dropout, takes the keys that are left over from sixteen one by one, and is slow in the
+backward pass of bf16.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nlp_transfer.training.dropout import droppable, factors
+
+LANES = 16
+"""Numbers that a processor works on at once."""
+
+TOGETHER = 2**22
+"""Weights of attention, over all heads of some rows, that are worked on at once."""
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **rest: Any,
+) -> Tensor:
+    """`scaled_dot_product_attention` of rows, heads, tokens and width."""
+    usual = query.dim() == 4 and query.shape[:2] == key.shape[:2] == value.shape[:2] and not rest.get("enable_gqa")
+    usual = usual and query.device.type == "cpu" and query.is_floating_point()
+    if attn_mask is not None:
+        # a bias that learns needs a gradient
+        usual = usual and attn_mask.dim() == 4 and attn_mask.shape[0] in (1, len(query)) and not attn_mask.requires_grad
+    scale = rest.get("scale")
+    if usual and droppable(query, dropout_p):
+        return _written_out(query, key, value, _bias(query, key, attn_mask, is_causal), dropout_p, scale)
+    if usual and dropout_p == 0:
+        learns = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))
+        if not learns and key.shape[2] < LANES:
+            return _written_out(query, key, value, _bias(query, key, attn_mask, is_causal), 0.0, scale)
+        if not learns and key.shape[2] % LANES >= LANES // 2:
+            key, value, attn_mask, is_causal = _filled_up(query, key, value, attn_mask, is_causal)
+        elif learns and query.dtype == torch.bfloat16:
+            bias = attn_mask if attn_mask is None or attn_mask.dtype == torch.bool else attn_mask.float()
+            plain = {"attn_mask": bias, "is_causal": is_causal, "scale": scale}
+            # autocast would have it in bf16 again
+            with torch.autocast("cpu", enabled=False):
+                wide = (query.float(), key.float(), value.float())
+                return functional.scaled_dot_product_attention(*wide, **plain).to(query.dtype)
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, **rest
+    )
+
+
+def _written_out(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout_p: float, scale: float | None
+) -> Tensor:
+    """By its formula, some rows at once."""
+    query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+    few = max(1, TOGETHER // (query.shape[1] * query.shape[2] * key.shape[2]))
+    answers = []
+    for start in range(0, len(query), few):
+        rows = slice(start, start + few)
+        of_rows = bias if bias is None or len(bias) == 1 else bias[rows]
+        scores = query[rows] @ key[rows].transpose(-2, -1)
+        weights = _softmax(scores if of_rows is None else scores + of_rows).to(scores.dtype)
+        kept = weights * factors(weights, dropout_p) if dropout_p else weights
+        answers.append(kept @ value[rows])
+    return torch.cat(answers) if len(answers) > 1 else answers[0]
+
+
+def _bias(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor | None:
+    """What is added to the scores: rows or 1, heads or 1, queries or 1, keys."""
+    if is_causal:
+        mask = torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool).tril()
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    # not minus infinity: what may look at nothing, padding, gets a mean instead of no number
+    least = torch.finfo(query.dtype).min
+    return torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, least)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Over the last dimension; a short one is filled up with what gets no weight, which is ten times as fast."""
+    count = scores.shape[-1]
+    if count >= LANES:
+        return scores.softmax(-1)
+    return functional.pad(scores, (0, LANES - count), value=-math.inf).softmax(-1)[..., :count]
+
+
+def _filled_up(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
+) -> tuple[Tensor, Tensor, Tensor, bool]:
+    """Keys and values up to a multiple of sixteen, and the mask that hides the new ones."""
+    count, missing = key.shape[2], -key.shape[2] % LANES
+    if is_causal:
+        mask = torch.ones(1, 1, query.shape[2], count, dtype=torch.bool).tril()
+    if mask is None:
+        mask = torch.ones(1, 1, 1, count, dtype=torch.bool)
+    hidden = False if mask.dtype == torch.bool else -math.inf
+    more = (0, 0, 0, missing)
+    mask = functional.pad(mask.expand(*mask.shape[:3], count), (0, missing), value=hidden)
+    return functional.pad(key, more), functional.pad(value, more), mask, False

@@ -1,0 +1,67 @@
+"""What a CPU with few threads computes sooner than PyTorch has it compute: dropout, attention, and conversions to bf16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from nlp_transfer.training.attention import attention
+from nlp_transfer.training.dropout import dropout
+
+THREADS = 4
+"""With more of them PyTorch's own random numbers, which all threads draw, come sooner than these, which one draws."""
+
+
+def cpu_kernels(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, a model on a CPU with few threads computes with `CpuKernels`; elsewhere nothing changes.
+
+    Not for gradient checkpointing: what the backward pass computes again is out of this mode's reach, and would drop others.
+    """
+    few = device.type == "cpu" and torch.get_num_threads() <= THREADS
+    return CpuKernels() if few else nullcontext()
+
+
+class CpuKernels(TorchFunctionMode):
+    """Stands between a model and functions of PyTorch: `dropout`, attention, and what autocast does before `linear`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: tuple[Tensor, int, Tensor] | None = None
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Answer for these, and hand on all others."""
+        given = kwargs or {}
+        if function is functional.dropout:
+            return dropout(*args, **given)
+        if function is functional.scaled_dot_product_attention:
+            return attention(*args, **given)
+        if function is functional.linear and args and torch.is_autocast_enabled("cpu"):
+            return function(self._converted(args[0]), *args[1:], **given)
+        return function(*args, **given)
+
+    def __exit__(self, *raised: Any) -> None:
+        """Let go of what was converted last."""
+        self._last = None
+        super().__exit__(*raised)
+
+    def _converted(self, states: Tensor) -> Tensor:
+        """What autocast would make of states in every product: made once for products one after the other, as of queries, keys
+        and values."""
+        # whether states of inference mode have changed since, nobody counts
+        if states.dtype != torch.float32 or states.is_inference():
+            return states
+        if self._last is None or self._last[0] is not states or self._last[1] != states._version:
+            self._last = states, states._version, states.to(torch.get_autocast_dtype("cpu"))
+        return self._last[2]

@@ -1,0 +1,105 @@
+"""What a CPU computes in a model's stead: used by the loop and for answers, the same numbers, each conversion once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from nlp_transfer import fine_tune
+from nlp_transfer.training import kernels
+from nlp_transfer.training.kernels import CpuKernels, cpu_kernels
+
+
+@pytest.mark.filterwarnings("error:.*gradient_checkpointing_enable:FutureWarning")
+@pytest.mark.parametrize("again", [False, True])
+def test_the_loop_drops_so_but_not_where_the_backward_pass_computes_again(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    calls: list[float] = []
+
+    def counted(input: torch.Tensor, p: float = 0.5, training: bool = True, **_: object) -> torch.Tensor:
+        if training:
+            calls.append(p)
+        return input
+
+    monkeypatch.setattr(kernels, "dropout", counted)
+    rows = [{"text": f"row {i}", "label": "ab"[i % 2]} for i in range(24)]
+    train = {"max_steps": 1, "batch_size": 4, "gradient_checkpointing": again}
+    fine_tune(model=str(tiny_bert), task="classification", data=rows, train=train, output=tmp_path / "run", silent=True)
+    assert bool(calls) is not again
+
+
+def test_few_threads_compute_so_and_many_as_pytorch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads, few in ((1, True), (kernels.THREADS, True), (kernels.THREADS + 1, False)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert isinstance(cpu_kernels(torch.device("cpu")), CpuKernels) == few
+    monkeypatch.undo()
+    assert not isinstance(cpu_kernels(torch.device("cuda")), CpuKernels)
+
+
+def test_answers_are_computed_so(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[tuple[bool, int]] = []
+
+    def watched(query: torch.Tensor, key: torch.Tensor, *args: object, **rest: object) -> torch.Tensor:
+        keys.append((torch.is_inference_mode_enabled(), key.shape[2]))
+        return attention(query, key, *args, **rest)
+
+    attention = kernels.attention
+    rows = [{"text": f"row {i}", "label": "ab"[i % 2]} for i in range(24)]
+    where = {"task": "classification", "data": rows, "train": {"max_steps": 1}, "silent": True}
+    run = fine_tune(model=str(tiny_bert), output=tmp_path / "run", **where)
+    monkeypatch.setattr(kernels, "attention", watched)
+    answers = run.predict(["a short one", "another"])
+    assert keys
+    assert all(still and count < 16 for still, count in keys)
+    monkeypatch.setattr(kernels, "THREADS", 0)
+    plain = run.predict(["a short one", "another"])
+    assert [answer.label for answer in answers] == [answer.label for answer in plain]
+    assert [answer.probability for answer in answers] == pytest.approx(
+        [answer.probability for answer in plain], abs=1e-5
+    )
+
+
+def products(states: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+    return sum(((functional.linear(states, weight)).float().square().sum() for weight in weights), torch.zeros(()))
+
+
+def test_what_several_products_read_is_converted_once_and_has_the_same_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    states = torch.randn(4, 6, 8, requires_grad=True)
+    weights = [torch.randn(8, 8, requires_grad=True) for _ in range(3)]
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = torch.autograd.grad(products(states * 1, weights), [states, *weights])
+        given: list[torch.Tensor] = []
+        with CpuKernels() as mode:
+            monkeypatch.setattr(
+                mode, "_converted", lambda each, own=mode._converted: given.append(own(each)) or given[-1]
+            )
+            found = torch.autograd.grad(products(states * 1, weights), [states, *weights])
+    assert len(given) == 3
+    assert len({id(each) for each in given}) == 1
+    assert given[0].dtype == torch.bfloat16
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-2, atol=2e-1)
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_what_has_changed_is_converted_again(still: bool) -> None:
+    weight = torch.eye(3)
+    with torch.inference_mode(still), torch.autocast("cpu", torch.bfloat16), CpuKernels():
+        states = torch.ones(2, 3)
+        before = functional.linear(states, weight)
+        states.add_(1)
+        after = functional.linear(states, weight)
+    assert before.float().eq(1).all()
+    assert after.float().eq(2).all()
+
+
+def test_outside_autocast_nothing_is_converted() -> None:
+    with CpuKernels():
+        assert functional.linear(torch.ones(2, 3), torch.eye(3)).dtype == torch.float32
