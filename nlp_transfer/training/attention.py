@@ -32,30 +32,41 @@ def attention(
     **rest: Any,
 ) -> Tensor:
     """`scaled_dot_product_attention` of rows, heads, tokens and width."""
+    learns = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))
+    if learns and dropout_p == 0 and _in_bf16(query):
+        return _in_fp32(query, key, value, attn_mask, is_causal=is_causal, **rest)
     usual = query.dim() == 4 and query.shape[:2] == key.shape[:2] == value.shape[:2] and not rest.get("enable_gqa")
     usual = usual and query.device.type == "cpu" and query.is_floating_point()
     if attn_mask is not None:
         # a bias that learns needs a gradient
         usual = usual and attn_mask.dim() == 4 and attn_mask.shape[0] in (1, len(query)) and not attn_mask.requires_grad
-    scale = rest.get("scale")
-    if usual and droppable(query, dropout_p):
-        return _written_out(query, key, value, _bias(query, key, attn_mask, is_causal), dropout_p, scale)
-    if usual and dropout_p == 0:
-        learns = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))
-        if not learns and key.shape[2] < LANES:
-            return _written_out(query, key, value, _bias(query, key, attn_mask, is_causal), 0.0, scale)
-        if not learns and key.shape[2] % LANES >= LANES // 2:
-            key, value, attn_mask, is_causal = _filled_up(query, key, value, attn_mask, is_causal)
-        elif learns and query.dtype == torch.bfloat16:
-            bias = attn_mask if attn_mask is None or attn_mask.dtype == torch.bool else attn_mask.float()
-            plain = {"attn_mask": bias, "is_causal": is_causal, "scale": scale}
-            # autocast would have it in bf16 again
-            with torch.autocast("cpu", enabled=False):
-                wide = (query.float(), key.float(), value.float())
-                return functional.scaled_dot_product_attention(*wide, **plain).to(query.dtype)
+    few = not learns and dropout_p == 0 and key.shape[-2] < LANES
+    if usual and (few or droppable(query, dropout_p)):
+        bias = _bias(query, key, attn_mask, is_causal)
+        return _written_out(query, key, value, bias, dropout_p, rest.get("scale"))
+    if usual and not learns and dropout_p == 0 and key.shape[2] % LANES >= LANES // 2:
+        key, value, attn_mask, is_causal = _filled_up(query, key, value, attn_mask, is_causal)
     return functional.scaled_dot_product_attention(
         query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, **rest
     )
+
+
+def _in_bf16(query: Tensor) -> bool:
+    """Whether a CPU computes it so, by itself or since autocast has it so."""
+    lowered = torch.is_autocast_enabled("cpu") and query.dtype == torch.float32
+    found = torch.get_autocast_dtype("cpu") if lowered else query.dtype
+    return query.device.type == "cpu" and found == torch.bfloat16
+
+
+def _in_fp32(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **rest: Any) -> Tensor:
+    """PyTorch's, of numbers with more bits, outside of an autocast that would take them away."""
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.float()
+    with torch.autocast("cpu", enabled=False):
+        wide = functional.scaled_dot_product_attention(
+            query.float(), key.float(), value.float(), attn_mask=mask, **rest
+        )
+    return wide.to(torch.bfloat16)
 
 
 def _written_out(

@@ -134,6 +134,22 @@ def test_gradients_without_dropout_are_those_of_pytorch(tokens: int, kind: str, 
         torch.testing.assert_close(one, other, **near)
 
 
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16])
+def test_what_autocast_would_have_in_bf16_comes_in_bf16_and_has_its_backward_pass_in_fp32(given: torch.dtype) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 4, 20, 8), *torch.randn(2, 2, 2, 20, 8)
+    parts = [each.to(given).requires_grad_() for each in (query, key, value)]
+    wide = [each.detach().float().requires_grad_() for each in parts]
+    expected = functional.scaled_dot_product_attention(*wide, enable_gqa=True)
+    gradients = torch.autograd.grad(expected.square().sum(), wide)
+    with CpuKernels(), torch.autocast("cpu", torch.bfloat16):
+        found = functional.scaled_dot_product_attention(*parts, enable_gqa=True)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=1e-2)
+    for one, other in zip(torch.autograd.grad(found.float().square().sum(), parts), gradients, strict=True):
+        torch.testing.assert_close(one.float(), other, rtol=3e-2, atol=3e-2)
+
+
 def test_heads_that_share_keys_are_left_to_pytorch() -> None:
     query, key = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8)
     expected = functional.scaled_dot_product_attention(query, key, key, enable_gqa=True)
