@@ -6,6 +6,7 @@ backward pass of bf16.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -18,7 +19,7 @@ from nlp_transfer.training.dropout import droppable, factors
 LANES = 16
 """Numbers that a processor works on at once."""
 
-TOGETHER = 2**22
+TOGETHER = 2**20
 """Weights of attention, over all heads of some rows, that are worked on at once."""
 
 
@@ -75,15 +76,18 @@ def _written_out(
     """By its formula, some rows at once."""
     query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
     few = max(1, TOGETHER // (query.shape[1] * query.shape[2] * key.shape[2]))
-    answers = []
-    for start in range(0, len(query), few):
-        rows = slice(start, start + few)
-        of_rows = bias if bias is None or len(bias) == 1 else bias[rows]
-        scores = query[rows] @ key[rows].transpose(-2, -1)
-        weights = _softmax(scores if of_rows is None else scores + of_rows).to(scores.dtype)
-        kept = weights * factors(weights, dropout_p) if dropout_p else weights
-        answers.append(kept @ value[rows])
-    return torch.cat(answers) if len(answers) > 1 else answers[0]
+    if few >= len(query):
+        return _of_rows(query, key, value, bias, dropout_p)
+    # the gradient of pieces that are split off is put together once, that of slices is added up in as many sums
+    parts = zip(query.split(few), key.split(few), value.split(few), strict=True)
+    biases = itertools.repeat(bias) if bias is None or len(bias) == 1 else iter(bias.split(few))
+    return torch.cat([_of_rows(*of_rows, next(biases), dropout_p) for of_rows in parts])
+
+
+def _of_rows(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout_p: float) -> Tensor:
+    scores = query @ key.transpose(-2, -1)
+    weights = _softmax(scores if bias is None else scores + bias).to(scores.dtype)
+    return (weights * factors(weights, dropout_p) if dropout_p else weights) @ value
 
 
 def _bias(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor | None:
@@ -98,7 +102,12 @@ def _bias(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool) -> T
 
 
 def _softmax(scores: Tensor) -> Tensor:
-    """Over the last dimension; a short one is filled up with what gets no weight, which is ten times as fast."""
+    """Over the last dimension, of fp32 at least: PyTorch's of bf16, and of fewer numbers than sixteen, takes many times as long.
+
+    A short one is filled up with what gets no weight.
+    """
+    if scores.dtype.itemsize < torch.float32.itemsize:
+        scores = scores.float()
     count = scores.shape[-1]
     if count >= LANES:
         return scores.softmax(-1)
