@@ -203,6 +203,7 @@ class Once:
         """Row indices, their vectors and mask, batch by batch; several processes share the work, and all get all."""
         state = processes()
         batches = by_tokens(features.lengths, TOKENS.get(state.device.type, TOKENS_ELSEWHERE))
+        kernels = cpu_kernels(state.device)
         rounds = math.ceil(len(batches) / state.num_processes)
         for turn in range(rounds):
             here = turn * state.num_processes + state.process_index
@@ -211,7 +212,7 @@ class Once:
             passed = []
             if here < len(batches):
                 batch = features.fetch(batches[here]).to(state.device)
-                with torch.inference_mode(), self.autocast(), cpu_kernels(state.device):
+                with torch.inference_mode(), self.autocast(), kernels:
                     vectors, mask = part.vectors(batch)
                 passed.append((batches[here], vectors.cpu().numpy(), mask.cpu().numpy()))
             if state.num_processes > 1:

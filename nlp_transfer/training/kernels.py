@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -33,6 +33,7 @@ class CpuKernels(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._last: tuple[Tensor, int, Tensor] | None = None
+        self._weights: dict[int, tuple[Tensor, int, Tensor]] = {}
 
     def __torch_function__(
         self,
@@ -47,8 +48,8 @@ class CpuKernels(TorchFunctionMode):
             return dropout(*args, **given)
         if function is functional.scaled_dot_product_attention:
             return attention(*args, **given)
-        if function is functional.linear and args and torch.is_autocast_enabled("cpu"):
-            return function(self._converted(args[0]), *args[1:], **given)
+        if function is functional.linear and len(args) >= 2 and torch.is_autocast_enabled("cpu"):
+            return function(self._converted(args[0]), self._held(args[1]), *args[2:], **given)
         return function(*args, **given)
 
     def __exit__(self, *raised: Any) -> None:
@@ -65,3 +66,14 @@ class CpuKernels(TorchFunctionMode):
         if self._last is None or self._last[0] is not states or self._last[1] != states._version:
             self._last = states, states._version, states.to(torch.get_autocast_dtype("cpu"))
         return self._last[2]
+
+    def _held(self, weight: Tensor) -> Tensor:
+        """What autocast would make of a weight, for every batch again where it does not learn: where nothing does, made once."""
+        lasts = isinstance(weight, nn.Parameter) and not weight.is_inference()
+        if not lasts or weight.dtype != torch.float32 or not torch.is_inference_mode_enabled():
+            return weight
+        held = self._weights.get(id(weight))
+        if held is None or held[1] != weight._version:
+            held = weight, weight._version, weight.to(torch.get_autocast_dtype("cpu"))
+            self._weights[id(weight)] = held
+        return held[2]

@@ -100,6 +100,25 @@ def test_what_has_changed_is_converted_again(still: bool) -> None:
     assert after.float().eq(2).all()
 
 
+def test_weights_are_converted_once_where_nothing_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.nn.Parameter(torch.eye(3))
+    seen: list[torch.Tensor] = []
+    mode = CpuKernels()
+    monkeypatch.setattr(mode, "_held", lambda each, own=mode._held: seen.append(own(each)) or seen[-1])
+    for changed in (False, False, True):
+        if changed:
+            weight.detach().mul_(2)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), mode:
+            found = functional.linear(torch.ones(2, 3), weight)
+        assert found.float().eq(2 if changed else 1).all()
+    assert seen[0] is seen[1]
+    assert seen[2] is not seen[1]
+    with torch.autocast("cpu", torch.bfloat16), mode:
+        functional.linear(torch.ones(2, 3), weight).sum().backward()
+    assert seen[3] is weight
+    assert weight.grad is not None
+
+
 def test_outside_autocast_nothing_is_converted() -> None:
     with CpuKernels():
         assert functional.linear(torch.ones(2, 3), torch.eye(3)).dtype == torch.float32
