@@ -146,6 +146,8 @@ def processed(
 
 
 def pieces(starts: np.ndarray, ends: np.ndarray, pairs: list[list[int]]) -> Iterator[tuple[int, int, float]]:
+    # behind the window there is padding, of its batch or of all batches
+    starts, ends = starts[: len(pairs)], ends[: len(pairs)]
     for start in np.argsort(starts)[-20:][::-1].tolist():
         for end in np.argsort(ends)[-20:][::-1].tolist():
             if pairs[start][0] >= 0 and pairs[end][0] >= 0 and start <= end < start + 30:

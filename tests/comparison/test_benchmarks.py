@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
@@ -525,3 +526,14 @@ def test_growth_takes_enough_steps_at_every_length(tmp_path: Path, monkeypatch: 
     assert seen == [growth.FIRST + growth.STEPS] * 2
     assert [each["tokens_per_row"] for each in found["lengths"]] == [16, 512]
     assert growth.pace(found["lengths"][0]) == pytest.approx(625.0)
+
+
+@pytest.mark.usefixtures("writer")
+def test_answers_of_the_peer_end_where_their_window_does() -> None:
+    qa_peer = importlib.import_module("qa_peer")
+    pairs = [[-1, -1], [0, 3], [4, 9]]
+    # a window of three tokens, in a batch of fifty
+    scored = np.full(50, 7.0)
+    scored[:3] = [0.0, 1.0, 2.0]
+    found = {(start, end) for start, end, _ in qa_peer.pieces(scored, scored, pairs)}
+    assert found == {(1, 1), (1, 2), (2, 2)}
