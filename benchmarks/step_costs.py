@@ -32,7 +32,7 @@ from nlp_transfer.training.token_vectors import narrow
 
 Way = Callable[[Any], AbstractContextManager[Any]]
 
-NARROW = "cheap dropout, token vectors of the texts alone"
+NARROW = "our kernels, token vectors of the texts alone"
 
 PARTS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),
@@ -69,8 +69,8 @@ def measured(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
     step, model = steps(method, folder, arguments.batch_size)
     ways: dict[str, Way] = {
         "as PyTorch has it": lambda _: nullcontext(),
-        "cheap dropout": lambda _: CpuKernels(),
-        "eager attention, cheap dropout": eager,
+        "our kernels": lambda _: CpuKernels(),
+        "our kernels, eager attention": eager,
         "no dropout at all": without_dropout,
     }
     if method == "full":

@@ -17,7 +17,7 @@ from torch.nn import functional
 from nlp_transfer.training.dropout import droppable, factors
 
 LANES = 16
-"""Numbers that a processor works on at once."""
+"""Numbers in fp32 that a processor with AVX-512 works on at once."""
 
 TOGETHER = 2**20
 """Weights of attention, over all heads of some rows, that are worked on at once."""
@@ -41,12 +41,13 @@ def attention(
     if attn_mask is not None:
         # a bias that learns needs a gradient
         usual = usual and attn_mask.dim() == 4 and attn_mask.shape[0] in (1, len(query)) and not attn_mask.requires_grad
+    mask = _causal(query, key) if is_causal and usual else attn_mask
     few = not learns and dropout_p == 0 and key.shape[-2] < LANES
     if usual and (few or droppable(query, dropout_p)):
-        bias = _bias(query, key, attn_mask, is_causal)
-        return _written_out(query, key, value, bias, dropout_p, rest.get("scale"))
+        return _written_out(query, key, value, _bias(query, mask), dropout_p, rest.get("scale"))
     if usual and not learns and dropout_p == 0 and key.shape[2] % LANES >= LANES // 2:
-        key, value, attn_mask, is_causal = _filled_up(query, key, value, attn_mask, is_causal)
+        key, value, attn_mask = _filled_up(key, value, mask)
+        is_causal = False
     return functional.scaled_dot_product_attention(
         query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, **rest
     )
@@ -90,10 +91,12 @@ def _of_rows(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dro
     return (weights * factors(weights, dropout_p) if dropout_p else weights) @ value
 
 
-def _bias(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor | None:
+def _causal(query: Tensor, key: Tensor) -> Tensor:
+    return torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool).tril()
+
+
+def _bias(query: Tensor, mask: Tensor | None) -> Tensor | None:
     """What is added to the scores: rows or 1, heads or 1, queries or 1, keys."""
-    if is_causal:
-        mask = torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool).tril()
     if mask is None or mask.dtype != torch.bool:
         return mask
     # not minus infinity: what may look at nothing, padding, gets a mean instead of no number
@@ -114,16 +117,12 @@ def _softmax(scores: Tensor) -> Tensor:
     return functional.pad(scores, (0, LANES - count), value=-math.inf).softmax(-1)[..., :count]
 
 
-def _filled_up(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
-) -> tuple[Tensor, Tensor, Tensor, bool]:
+def _filled_up(key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Keys and values up to a multiple of sixteen, and the mask that hides the new ones."""
     count, missing = key.shape[2], -key.shape[2] % LANES
-    if is_causal:
-        mask = torch.ones(1, 1, query.shape[2], count, dtype=torch.bool).tril()
     if mask is None:
         mask = torch.ones(1, 1, 1, count, dtype=torch.bool)
     hidden = False if mask.dtype == torch.bool else -math.inf
     more = (0, 0, 0, missing)
     mask = functional.pad(mask.expand(*mask.shape[:3], count), (0, missing), value=hidden)
-    return functional.pad(key, more), functional.pad(value, more), mask, False
+    return functional.pad(key, more), functional.pad(value, more), mask
