@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import RESULTS, Figures, describe_environment, in_fresh_process, stop, wide_console
+from common import HERE, RESULTS, Figures, describe_environment, in_fresh_process, stop, wide_console
 from matplotlib.figure import Figure
 from ours import FIRST
 from rich.console import Console
@@ -21,7 +21,7 @@ from nlp_transfer.quiet import quiet
 from nlp_transfer.report import write_json
 
 FILE = RESULTS / "growth.json"
-PLOT = RESULTS / "growth.svg"
+PLOT = HERE.parent / "docs" / "benchmarks" / "growth.svg"
 
 ROWS = (1_000, 10_000, 60_000)
 WORDS_PER_ROW = 4

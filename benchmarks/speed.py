@@ -99,8 +99,7 @@ def trained(name: str, arguments: argparse.Namespace, limits: Mapping[str, float
             in_fresh_process(TRAINERS[contender].script, {**warming, **WARM_UP, "seed": arguments.seed})
         for number in range(case.rounds):
             rounds.append({})
-            order = [one for one in contenders if one != "trainer-examples" or number == 0]
-            for contender in order[:: -1 if number % 2 else 1]:
+            for contender in contenders[:: -1 if number % 2 else 1]:
                 settings = settings_of(case, contender, arguments, folder)
                 figures = measure(TRAINERS[contender], {**settings, "seed": arguments.seed + number})
                 rounds[-1][contender] = {**figures, "contender": contender}
@@ -197,7 +196,7 @@ def ratios(
 ) -> dict[str, dict[str, float]]:
     """Ours by each peer: rows per second of training, the median step, and where both trained the same, the whole command.
 
-    The Trainer as in the examples, which is run once and for a few steps, is taken by its median step.
+    The Trainer as in the examples, which is run for a few steps only, is taken by its median step.
     """
     found: dict[str, dict[str, float]] = {}
     for peer, first in rounds[0].items():
@@ -205,7 +204,7 @@ def ratios(
             continue
         both = [(one["ours"], one[peer]) for one in rounds if peer in one]
         if peer == "trainer-examples":
-            training = summed["ours"]["samples_per_second"] / examples_rate(batch_size, summed[peer])
+            training = median(ours["samples_per_second"] / examples_rate(batch_size, its) for ours, its in both)
         else:
             training = median(ours["samples_per_second"] / its["samples_per_second"] for ours, its in both)
         step = summed[peer]["median_step_seconds"] / summed["ours"]["median_step_seconds"]

@@ -68,7 +68,7 @@ def trained(name: str, result: dict[str, Any]) -> str:
         speed(best["samples_per_second"]),
         speed(ours["samples_per_second"]),
         ", ".join(steps),
-        times(ours["samples_per_second"] / padded if padded else None),
+        times(ratios.get("trainer-examples", {}).get("training")),
         times(against["training"]),
         times(against.get("command")),
         f"{ours['share_of_matrix_limit']:.0%}",
