@@ -20,7 +20,7 @@ from nlp_transfer.backbone import Backbone, LoadedModel
 from nlp_transfer.configurations import Pin
 from nlp_transfer.data.activations import Once
 from nlp_transfer.data.apart import unchanging
-from nlp_transfer.data.batches import LengthBuckets, padding, planned
+from nlp_transfer.data.batches import LengthBuckets, padding, planned, tokens_at_once
 from nlp_transfer.data.encoding import tokens_in
 from nlp_transfer.data.features import Features, learned
 from nlp_transfer.data.inspection import cut_texts, tokens_read, windows_read
@@ -92,11 +92,10 @@ def fine_tune(
         return load_run(path, pin)
     opened = RunFolder.open(path, recipe, resume, overwrite, writes=state.is_main_process)
     state.wait_for_everyone()  # every process has looked at the folder before one of them writes there
-    in_file = isinstance(recipe.data.source, str | Path)
     command = f"nlp-transfer train --output {shlex.quote(str(path))} --resume" + (
         (pin and f" --trust-remote-code {pin}") or ""
     )
-    on = command if in_file else "fine_tune(..., resume=True) and the same rows"
+    on = command if isinstance(recipe.data.source, str | Path) else "fine_tune(..., resume=True) and the same rows"
     try:
         with opened as folder, stop_signals() as stop:
             try:
@@ -251,8 +250,9 @@ def _train(
         return fitted.metrics(judged_from(fitted, answers, validation))
 
     features = {name: features[name] for name in ("train", "validation")}
-    plan = planned(learned(features["train"]), settings, recipe.seed)
     clock, frozen = time.perf_counter(), method.frozen_blocks(model)
+    most = None if frozen >= EVERY_BLOCK else tokens_at_once(engine)  # of each row the head alone reads one vector
+    plan = planned(learned(features["train"]), settings, recipe.seed, most)
     still = unchanging(model, frozen)
     with show.counting("frozen part", sum(map(len, features.values()))) as count:
         half, gigabytes = engine.mixed_precision == "bf16", settings.store_gigabytes
@@ -263,8 +263,8 @@ def _train(
             model, features = once.through(model, features, frozen, show.say)
 
     def used() -> np.ndarray:
-        tokens = tokens_in(*(split.columns for split in features.values()))
-        return np.union1d(tokens, features["train"].tokenizer.all_special_ids)
+        columns = (split.columns for split in features.values())
+        return np.union1d(tokens_in(*columns), features["train"].tokenizer.all_special_ids)
 
     put_back = narrow(model, used) if frozen <= 0 and not sharding.asked(settings.sharded) else lambda: None
     prepared_in = time.perf_counter() - clock
@@ -276,7 +276,7 @@ def _train(
         show.say(
             f"batches of {settings.batch_size} rows fit; {settings.accumulate} make a step of {settings.rows_per_step}."
         )
-        recipe, plan = replace(recipe, train=settings), planned(drawn, settings, recipe.seed)
+        recipe, plan = replace(recipe, train=settings), planned(drawn, settings, recipe.seed, most)
         folder.settle(recipe)
 
     def begin(model: nn.Module, epoch: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
+from accelerate import Accelerator
 
 from nlp_transfer.data.features import Features, WholeRows
 from nlp_transfer.rows import touched
@@ -16,6 +17,9 @@ from nlp_transfer.training.settings import TrainSettings
 
 POOL = 50
 """Steps whose rows are drawn together and sorted by length: larger pads less, smaller mixes lengths more."""
+
+MOST_TOKENS = {"cpu": 4096}
+"""Tokens of a batch that is trained on, by device: with more, what is kept for the backward pass is in none of a CPU's caches."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class LengthBuckets:
     All are shuffled, every `POOL` steps' worth of them is sorted by length and cut into steps, and the steps are
     shuffled: batches of similar lengths in random order. The rows that are left over, from a random place of the last pool,
     make a smaller one. A step's rows are then dealt to its `accumulate` batches, or to more: a batch has at most `batch_size`
-    features, or one row.
+    features and `most_tokens` tokens, or one row.
 
     In each epoch every row is in one step, and in any of them as likely: the gradient that a step is expected to have is that
     of a batch drawn at random.
@@ -70,6 +74,8 @@ class LengthBuckets:
     seed: int
     counts: np.ndarray | None = None
     """How many features each row has; None: one each."""
+    most_tokens: int | None = None
+    """Batches of more are cut into even parts; None: none is."""
 
     by_rows = False
     """Whether steps count by their rows, since they have different numbers."""
@@ -99,13 +105,23 @@ class LengthBuckets:
     def heaviest(self, batch_size: int) -> np.ndarray:
         """Of batches of so many rows the one that takes most memory: that of the longest."""
         longest = np.argsort(-self.lengths, kind="stable")
-        if self.counts is None:
-            return longest[:batch_size]
         batches = replace(self, batch_size=batch_size)._dealt(longest)
         return max(batches, key=lambda batch: self.lengths[batch].sum())
 
     def _dealt(self, step: np.ndarray) -> list[np.ndarray]:
         """A step's rows in batches."""
+        batches = self._by_rows(step)
+        if self.most_tokens is None:
+            return batches
+        parts = (math.ceil(int(self.lengths[batch].sum()) / self.most_tokens) for batch in batches)
+        return [
+            part
+            for batch, count in zip(batches, parts, strict=True)
+            for part in np.array_split(batch, min(count, len(batch)))
+        ]
+
+    def _by_rows(self, step: np.ndarray) -> list[np.ndarray]:
+        """A step's rows in batches, whatever their tokens."""
         if self.counts is None:
             return [step[j : j + self.batch_size] for j in range(0, len(step), self.batch_size)]
         cuts, held = [], 0
@@ -170,13 +186,21 @@ class TokenBuckets:
             cuts.append(start)
 
 
-def planned(drawn: Features | WholeRows, settings: TrainSettings, seed: int) -> LengthBuckets | TokenBuckets:
-    """Which rows make which step, as the settings say it."""
+def planned(
+    drawn: Features | WholeRows, settings: TrainSettings, seed: int, most_tokens: int | None = None
+) -> LengthBuckets | TokenBuckets:
+    """Which rows make which step, as the settings say it; batches of a number of rows in parts of at most so many tokens."""
     if settings.batch_tokens is None:
         accumulate = settings.rows_per_step // settings.rows_at_once
-        return LengthBuckets(drawn.lengths, settings.rows_at_once, accumulate, seed, drawn.counts)
+        return LengthBuckets(drawn.lengths, settings.rows_at_once, accumulate, seed, drawn.counts, most_tokens)
     counts = np.broadcast_to(np.int64(1), len(drawn)) if drawn.counts is None else drawn.counts
     return TokenBuckets(drawn.lengths, settings.batch_tokens, settings.accumulate, seed, counts, drawn.longest)
+
+
+def tokens_at_once(accelerator: Accelerator) -> int | None:
+    """The `most_tokens` of a plan where this trains: all its processes share a batch."""
+    most = MOST_TOKENS.get(accelerator.device.type)
+    return None if most is None else most * accelerator.num_processes
 
 
 def padding(plan: LengthBuckets | TokenBuckets, drawn: Features | WholeRows) -> float:

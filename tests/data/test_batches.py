@@ -1,20 +1,34 @@
 """Batches: every feature once per epoch, an order that follows from seed and epoch alone, and little padding."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from nlp_transfer import tasks
+from nlp_transfer import fine_tune, tasks
 from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.data import batches as batching
 from nlp_transfer.data import encoding
-from nlp_transfer.data.batches import POOL, LengthBuckets, TokenBuckets, by_length, padding, planned
+from nlp_transfer.data.batches import (
+    MOST_TOKENS,
+    POOL,
+    LengthBuckets,
+    TokenBuckets,
+    by_length,
+    padding,
+    planned,
+    tokens_at_once,
+)
 from nlp_transfer.data.features import Features
 from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.training.settings import TrainSettings
@@ -65,6 +79,64 @@ def test_all_steps_are_full_but_one(plan, number):
     sizes = sorted(len(rows_of(step)) for step in plan.epoch(number))
     assert sizes[1:] == [rows_per_step] * (len(sizes) - 1)
     assert sizes[0] == (len(plan.lengths) % rows_per_step or rows_per_step)
+
+
+@relaxed
+@given(plans, st.integers(0, 9), st.integers(1, 2000))
+def test_batches_of_too_many_tokens_are_cut_into_even_parts(plan, number, most):
+    whole = plan.epoch(number)
+    for step, cut in zip(whole, replace(plan, most_tokens=most).epoch(number), strict=True):
+        parts = iter(cut)
+        for batch in step:
+            wanted = min(len(batch), math.ceil(plan.lengths[batch].sum() / most))
+            own = [next(parts) for _ in range(wanted)]
+            assert np.concatenate(own).tolist() == batch.tolist()
+            assert len({len(part) for part in own} | {len(batch) // wanted}) <= 2
+        assert not list(parts)
+
+
+def test_a_cpu_trains_on_so_many_tokens_at_once():
+    def most(device, processes):
+        return tokens_at_once(SimpleNamespace(device=torch.device(device), num_processes=processes))
+
+    assert most("cpu", 1) == MOST_TOKENS["cpu"]
+    assert most("cpu", 3) == 3 * MOST_TOKENS["cpu"]
+    assert most("cuda", 1) is None
+    plan = LengthBuckets(np.full(64, 512), 32, 1, 0, most_tokens=most("cpu", 1))
+    assert [[len(batch) for batch in step] for step in plan.epoch(0)] == [[8] * 4] * 2
+    assert len(plan.heaviest(32)) == 8
+
+
+@pytest.mark.parametrize("method", ["full", "head"])
+def test_a_run_in_parts_learns_what_it_learns_from_whole_batches(method, tiny_bert, tmp_path, monkeypatch):
+    rows = [{"text": "good " * (i % 7 + 1) + "film", "label": ("no", "yes")[i % 2]} for i in range(48)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    counted = []
+    plan = batching.planned
+
+    def seen(*asked):
+        found = plan(*asked)
+        counted.append([len(step) for step in found.epoch(0)])
+        return found
+
+    monkeypatch.setattr("nlp_transfer.experiment.planned", seen)
+    runs = []
+    for most in (10**6, 24):
+        monkeypatch.setitem(MOST_TOKENS, "cpu", most)
+        run = fine_tune(
+            model=str(tiny_bert),
+            task="classification",
+            method=method,
+            data=str(tmp_path / "rows.jsonl"),
+            train={"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "dropout": 0.0, "precision": "fp32"},
+            output=tmp_path / str(most),
+            silent=True,
+        )
+        runs.append([json.loads(line)["loss"] for line in (run.folder / "log.jsonl").open() if "loss" in line])
+    assert runs[1] == pytest.approx(runs[0], rel=1e-4)
+    # of a row the head alone reads one vector, however long its text
+    assert set(counted[0]) == {1}
+    assert (max(counted[1]) > 1) == (method == "full")
 
 
 @relaxed
