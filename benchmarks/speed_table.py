@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md from the files that the benchmark of speed wrote."""
+"""Writes the tables of docs/performance.md from the files that the benchmarks of speed, growth, reuse and steps wrote."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from common import RESULTS, stop
+from growth import pace
 from speed_cases import CASES, PREDICTIONS, examples_rate
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-MARK = re.compile(r"(<!-- table: speed -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+KINDS = {"without": "without a store", "first": "the first run", "second": "the second"}
+NOT_MEASURED = "Not measured yet.\n"
 
 
 def main() -> None:
@@ -27,24 +30,68 @@ def main() -> None:
 
 
 def filled(text: str, results: Path = RESULTS) -> str:
-    """The page with the table that belongs to the files."""
-    return MARK.sub(lambda found: found[1] + table(results) + found[3], text)
+    """The page with the tables that belong to the files."""
+    writers = {"speed": speeds, "growth": growing, "reuse": reusing, "steps": stepping}
+    return MARK.sub(lambda found: found[1] + writers[found[2]](results) + found[4], text)
 
 
-def table(results: Path) -> str:
+def growing(results: Path) -> str:
+    """A line per run of the benchmark of growth."""
+    result = read(results / "growth.json")
+    if result is None:
+        return NOT_MEASURED
+    lines = []
+    for run in (*result["rows"], *result["lengths"]):
+        spent = f"{pace(run):.0f}" if run["after_first_steps"] else ""
+        cells = [f"{run['rows']:,}", str(run["tokens_per_row"]), f"{run['train_seconds']:.1f} s", spent, memory(run)]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    head = f"| rows | tokens a row | training | ms per 1,000 tokens | peak memory |\n{'|---' * 5}|\n"
+    return head + "".join(lines) + f"\n{machine(result['environment'])}.\n"
+
+
+def reusing(results: Path) -> str:
+    """A line per method of the benchmark of reuse."""
+    result = read(results / "reuse.json")
+    if result is None:
+        return NOT_MEASURED
+    lines = []
+    for name, case in result["cases"].items():
+        cells = [f"{case[kind]['train_seconds']:.1f} s of {case[kind]['total_seconds']:.1f} s" for kind in KINDS]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |\n")
+    head = f"| {result['rows']:,} rows, {result['epochs']:g} epochs | {' | '.join(KINDS.values())} |\n{'|---' * 4}|\n"
+    return head + "".join(lines) + f"\n{machine(result['environment'])}.\n"
+
+
+def stepping(results: Path) -> str:
+    """A line per way to take a step, a column per method; then what PyTorch's own step is made of."""
+    result = read(results / "step-costs.json")
+    if result is None:
+        return NOT_MEASURED
+    methods = result["methods"]
+    ways = dict.fromkeys(way for found in methods.values() for way in found["step_seconds"])
+    lines = []
+    for way in ways:
+        taken = [found["step_seconds"].get(way) for found in methods.values()]
+        lines.append(f"| {way} | {' | '.join('' if each is None else f'{1000 * each:.0f} ms' for each in taken)} |\n")
+    for part in next(iter(methods.values()))["shares"]:
+        shares = [f"{found['shares'][part]:.0%}" for found in methods.values()]
+        lines.append(f"| of PyTorch's step: {part} | {' | '.join(shares)} |\n")
+    head = f"| a step of {result['batch_size']} rows | {' | '.join(f'`{name}`' for name in methods)} |\n"
+    head += f"{'|---' * (1 + len(methods))}|\n"
+    return head + "".join(lines) + f"\n{machine(result['environment'])}.\n"
+
+
+def speeds(results: Path) -> str:
     """A line per case that was measured, in the order of the cases, and on what it was measured."""
     head = (
         "| case | as the examples | Trainer at its best | ours | median steps, ms | ours / examples | ours / best |"
         " whole command | limit used | peak memory, best and ours | score, ours - best |\n"
         f"{'|---' * 11}|\n"
     )
-    found = {}
-    for name in (*CASES, *PREDICTIONS):
-        file = results / f"speed-{name}.json"
-        if file.is_file():
-            found[name] = json.loads(file.read_text(encoding="utf-8"))
+    files = {name: read(results / f"speed-{name}.json") for name in (*CASES, *PREDICTIONS)}
+    found = {name: result for name, result in files.items() if result is not None}
     if not found:
-        return "Not measured yet.\n"
+        return NOT_MEASURED
     lines = [trained(name, result) if name in CASES else predicted(name, result) for name, result in found.items()]
     return head + "".join(lines) + f"\n{machines(list(found.values()))}{cold(found)}\n"
 
@@ -112,12 +159,23 @@ def machines(results: list[dict[str, Any]]) -> str:
     """On what the figures were measured, a line for each machine and precision, with the range of the matrix limits found."""
     limits: dict[str, list[float]] = {}
     for result in results:
-        machine, precision = result["environment"], result["contenders"]["ours"]["precision"]
-        versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("torch", "transformers"))
-        said = f"{machine['device_name']}, threads {machine['threads']}, {precision}; {versions}"
+        precision = result["contenders"]["ours"]["precision"]
+        said = machine(result["environment"], precision)
         limits.setdefault(said, []).append(result["matrix_limit_flops"][precision] / 1e9)
     ranges = {said: sorted({f"{min(found):.0f}", f"{max(found):.0f}"}, key=float) for said, found in limits.items()}
     return "\n".join(f"{said}; matrix limit {' to '.join(ends)} GFLOP/s." for said, ends in ranges.items())
+
+
+def machine(environment: dict[str, Any], precision: str | None = None) -> str:
+    """What something was measured on, and with what."""
+    versions = ", ".join(f"{name} {environment['versions'][name]}" for name in ("torch", "transformers"))
+    known = [environment["device_name"], f"threads {environment['threads']}", *([precision] if precision else [])]
+    return f"{', '.join(known)}; {versions}"
+
+
+def read(file: Path) -> dict[str, Any] | None:
+    """What a benchmark wrote; None where it has not."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 if __name__ == "__main__":
