@@ -60,8 +60,11 @@ def contender_parser(description: str) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def first_rows(data: Path, limit: int | None, judged: int | None = None) -> Iterator[Path]:
-    """The data folder itself, or a temporary one with the first `limit` training rows, and `judged` of each other split."""
+def first_rows(data: Path, limit: int | None, judged: int | None = None, everywhere: bool = False) -> Iterator[Path]:
+    """The data folder itself, or a temporary one with the first `limit` training rows, and `judged` of each other split.
+
+    With `everywhere` these are not the first rows but evenly from everywhere, as files need that are sorted by their labels.
+    """
     for split in SPLITS:
         if not (data / f"{split}.jsonl").is_file():
             stop(f"{data / split}.jsonl is missing: expected a folder with train, validation and test.jsonl.")
@@ -72,7 +75,10 @@ def first_rows(data: Path, limit: int | None, judged: int | None = None) -> Iter
         folder = Path(temporary)
         for split in SPLITS:
             lines = (data / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = lines[: limit if split == "train" else judged]
+            count = limit if split == "train" else judged
+            kept = lines[:count]
+            if everywhere and len(kept) < len(lines):
+                kept = [lines[i * len(lines) // len(kept)] for i in range(len(kept))]
             (folder / f"{split}.jsonl").write_text("".join(kept), encoding="utf-8")
         yield folder
 

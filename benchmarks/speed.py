@@ -91,7 +91,8 @@ def trained(name: str, arguments: argparse.Namespace, limits: Mapping[str, float
     # padded to the longest there is, every step costs the same: once tells it all
     examples = not (arguments.no_examples or (arguments.quick and name != "full-sst2-quick"))
     rounds: list[dict[str, Figures]] = []
-    with first_rows(data_folder(arguments.data_root, case.data), case.limit, case.judged) as folder:
+    source = data_folder(arguments.data_root, case.data)
+    with first_rows(source, case.limit, case.judged, case.everywhere) as folder:
         tokens = tokens_per_row(case.model, folder / "train.jsonl", case.max_length)
         contenders = [one for one in TRAINERS if one != "trainer-examples" or examples]
         for contender in contenders:

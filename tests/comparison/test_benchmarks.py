@@ -19,6 +19,7 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 from nlp_transfer import methods
 from nlp_transfer.comparison.conclusion import conclude
 from nlp_transfer.training.settings import TrainSettings
+from tests.conftest import shared
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -412,6 +413,23 @@ def test_cases_of_speed_have_the_rates_of_their_tuners() -> None:
     assert len(tuned) >= 3
     for case in tuned:
         assert case.learning_rate == methods.find(case.method["name"]).default_learning_rate
+
+
+@pytest.mark.usefixtures("writer")
+def test_the_first_rows_of_every_case_of_speed_have_several_labels() -> None:
+    speed, common = importlib.import_module("speed"), importlib.import_module("common")
+    data = shared("data")
+    for name in speed.CASES:
+        for quick in (False, True):
+            asked = SimpleNamespace(quick=quick, limit=None, epochs=None, whole=False, precision="auto", rounds=None)
+            _, case = speed.chosen(name, asked)
+            if case.task == "qa":
+                continue
+            with common.first_rows(data / case.data, case.limit, case.judged, case.everywhere) as folder:
+                lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
+            assert len(lines) == case.limit
+            for rows in (lines, lines[: speed.WARM_UP["limit"]]):
+                assert len({json.loads(line)["label"] for line in rows}) > 1, name
 
 
 @pytest.mark.usefixtures("writer")
