@@ -19,7 +19,8 @@ POOL = 50
 """Steps whose rows are drawn together and sorted by length: larger pads less, smaller mixes lengths more."""
 
 MOST_TOKENS = {"cpu": 4096}
-"""Tokens of a batch that is trained on, by device: with more, what is kept for the backward pass is in none of a CPU's caches."""
+"""Tokens of a batch that is trained on, about, by device. Measured with minilm on a CPU, 32 rows of 512 tokens: 4.4 GB instead of
+11.4, in less time; with half as many tokens 2.6 GB, but weights are converted for every part."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class LengthBuckets:
     All are shuffled, every `POOL` steps' worth of them is sorted by length and cut into steps, and the steps are
     shuffled: batches of similar lengths in random order. The rows that are left over, from a random place of the last pool,
     make a smaller one. A step's rows are then dealt to its `accumulate` batches, or to more: a batch has at most `batch_size`
-    features and `most_tokens` tokens, or one row.
+    features and about `most_tokens` tokens, or one row.
 
     In each epoch every row is in one step, and in any of them as likely: the gradient that a step is expected to have is that
     of a batch drawn at random.
@@ -75,7 +76,7 @@ class LengthBuckets:
     counts: np.ndarray | None = None
     """How many features each row has; None: one each."""
     most_tokens: int | None = None
-    """Batches of more are cut into even parts; None: none is."""
+    """Batches of more are cut into as few parts, of as many rows each, as have so many on average; None: none is."""
 
     by_rows = False
     """Whether steps count by their rows, since they have different numbers."""
@@ -189,7 +190,7 @@ class TokenBuckets:
 def planned(
     drawn: Features | WholeRows, settings: TrainSettings, seed: int, most_tokens: int | None = None
 ) -> LengthBuckets | TokenBuckets:
-    """Which rows make which step, as the settings say it; batches of a number of rows in parts of at most so many tokens."""
+    """Which rows make which step, as the settings say it; batches of a number of rows in parts of about so many tokens."""
     if settings.batch_tokens is None:
         accumulate = settings.rows_per_step // settings.rows_at_once
         return LengthBuckets(drawn.lengths, settings.rows_at_once, accumulate, seed, drawn.counts, most_tokens)
