@@ -47,9 +47,7 @@ LONG: Mapping[str, Any] = {
 
 CASES = {
     "full-sst2": Case(**LEARNS),
-    "head-sst2": Case(
-        method={"name": "head"}, **{**LEARNS, "limit": 60_614, "rounds": 1}, learning_rate=1e-3, example_steps=40
-    ),
+    "head-sst2": Case(method={"name": "head"}, **{**LEARNS, "limit": 60_614}, learning_rate=1e-3, example_steps=40),
     "freeze-sst2": Case(method={"name": "freeze", "lowest": 4}, **LEARNS, learning_rate=2e-4),
     "lora-sst2": Case(method={"name": "lora"}, **LEARNS, learning_rate=1e-3),
     "adapter-sst2": Case(method={"name": "adapter"}, learning_rate=1e-3),
