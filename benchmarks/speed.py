@@ -29,24 +29,24 @@ MEASURES = (
 WARM_UP = {"limit": 320, "max_steps": 3, "evaluate": False}
 """Of the unrecorded process that every contender has before the first round, so that nobody alone pays for reading
 libraries and weights from a cold disk."""
-QUICK = 10
-"""A quick look takes so small a part of every case's rows."""
+QUICK, QUICK_ROWS = 10, 320
+"""A quick look takes so small a part of a case's rows, and no more than so many."""
+QUICK_CASES = ("full-sst2", "head-sst2", "freeze-sst2", "lora-sst2", "adapter-sst2", "full-qa", "predict")
+"""One of each kind: a process takes ten seconds however few its rows are."""
 
 
 def main() -> None:
     arguments = parse()
     bf16 = native_bf16(torch.device(describe_environment()["device"]))
-    names = arguments.cases or [
-        *CASES,
-        *(name for name, precision in PREDICTIONS.items() if bf16 or precision == "fp32"),
-    ]
+    every = [*CASES, *(name for name, precision in PREDICTIONS.items() if bf16 or precision == "fp32")]
+    names = arguments.cases or (QUICK_CASES if arguments.quick else every)
     console = wide_console()
     limits = matrix_limits()
     started = time.perf_counter()
     for name in names:
         before = time.perf_counter()
         if name in CASES:
-            result = trained(name, arguments, limits)
+            result = trained(name, arguments, limits, warm=arguments.quick and name != names[0])
             show = show_training
         else:
             result = predictions(name, arguments.data_root, arguments.quick, limits)
@@ -66,7 +66,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     known = [*CASES, *PREDICTIONS]
     parser.add_argument("--cases", type=lambda word: word.split(","), help=f"of {','.join(known)}; unset: all")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, one round: all cases in minutes")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"at most {QUICK_ROWS} rows, one round, and unless --cases says otherwise only one case of each kind: 5 minutes",
+    )
     parser.add_argument("--rounds", type=int, help="repetitions, in alternating order, each with a seed of its own")
     parser.add_argument("--seed", type=int, default=0, help="of the first round")
     parser.add_argument("--limit", type=int, help="training rows, instead of the case's")
@@ -85,8 +89,10 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def trained(name: str, arguments: argparse.Namespace, limits: Mapping[str, float]) -> dict[str, Any]:
-    """One case of training: all contenders, round by round."""
+def trained(
+    name: str, arguments: argparse.Namespace, limits: Mapping[str, float], *, warm: bool = False
+) -> dict[str, Any]:
+    """One case of training: all contenders, round by round; warm where the disk is not cold any more."""
     name, case = chosen(name, arguments)
     # padded to the longest there is, every step costs the same: once tells it all
     examples = not (arguments.no_examples or (arguments.quick and name != "full-sst2-quick"))
@@ -95,7 +101,7 @@ def trained(name: str, arguments: argparse.Namespace, limits: Mapping[str, float
     with first_rows(source, case.limit, case.judged, case.everywhere) as folder:
         tokens = tokens_per_row(case.model, folder / "train.jsonl", case.max_length)
         contenders = [one for one in TRAINERS if one != "trainer-examples" or examples]
-        for contender in contenders:
+        for contender in [] if warm else contenders:
             warming = settings_of(case, contender, arguments, folder)
             in_fresh_process(TRAINERS[contender].script, {**warming, **WARM_UP, "seed": arguments.seed})
         for number in range(case.rounds):
@@ -113,7 +119,7 @@ def trained(name: str, arguments: argparse.Namespace, limits: Mapping[str, float
         "case": name,
         "settings": {**asdict(case), "seed": arguments.seed, "precision": arguments.precision},
         **facts,
-        "warm_up_steps": WARM_UP["max_steps"],
+        "warm_up_steps": 0 if warm else WARM_UP["max_steps"],
         "environment": describe_environment(),
         "matrix_limit_flops": dict(limits),
         "contenders": summed,
@@ -134,7 +140,10 @@ def chosen(name: str, arguments: argparse.Namespace) -> tuple[str, Case]:
     """The case and its name; a changed one has a name of its own, so that it never replaces another's result."""
     case = CASES[name]
     if arguments.quick:
-        name, case = f"{name}-quick", replace(case, limit=case.limit // QUICK, judged=50, rounds=1, example_steps=2)
+        name, case = (
+            f"{name}-quick",
+            replace(case, limit=min(case.limit // QUICK, QUICK_ROWS), judged=50, rounds=1, example_steps=2),
+        )
     if arguments.limit:
         name, case = f"{name}-{arguments.limit}rows", replace(case, limit=arguments.limit)
     if arguments.epochs:
