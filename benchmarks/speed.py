@@ -140,10 +140,8 @@ def chosen(name: str, arguments: argparse.Namespace) -> tuple[str, Case]:
     """The case and its name; a changed one has a name of its own, so that it never replaces another's result."""
     case = CASES[name]
     if arguments.quick:
-        name, case = (
-            f"{name}-quick",
-            replace(case, limit=min(case.limit // QUICK, QUICK_ROWS), judged=50, rounds=1, example_steps=2),
-        )
+        name, rows = f"{name}-quick", min(case.limit // QUICK, QUICK_ROWS)
+        case = replace(case, limit=rows, judged=50, rounds=1, example_steps=2)
     if arguments.limit:
         name, case = f"{name}-{arguments.limit}rows", replace(case, limit=arguments.limit)
     if arguments.epochs:

@@ -423,6 +423,7 @@ def test_the_first_rows_of_every_case_of_speed_have_several_labels() -> None:
         for quick in (False, True):
             asked = SimpleNamespace(quick=quick, limit=None, epochs=None, whole=False, precision="auto", rounds=None)
             _, case = speed.chosen(name, asked)
+            assert not quick or case.limit <= speed.QUICK_ROWS
             if case.task == "qa":
                 continue
             with common.first_rows(data / case.data, case.limit, case.judged, case.everywhere) as folder:
