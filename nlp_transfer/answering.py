@@ -42,6 +42,8 @@ def evaluate(words: list[str]) -> None:
 
     if options.errors:
         writers.check(options.errors)
+    if options.output:
+        writers.refuse_place(options.output)
     rows = single(options.data)
     judgements = evaluate_runs(
         options.runs, rows, columns, options.batch_size, options.precision, options.trust_remote_code
@@ -61,7 +63,8 @@ def evaluate(words: list[str]) -> None:
         named = {harmless(name): judgement for name, judgement in judgements.items()}
         print(side_by_side(named, harmless(options.data)))
     if options.output:
-        write_json(options.output, scores_file(judgements, options.data))
+        with writers.failing(options.output):
+            write_json(options.output, scores_file(judgements, options.data))
 
 
 def predict(words: list[str]) -> None:

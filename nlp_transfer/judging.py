@@ -137,7 +137,7 @@ def _refuse_other_answers(first: str, its: Split, other: str, split: Split, task
     names = [PLACE, *task.answer_columns]
     ours, theirs = (zip(*(cells(each.rows, name) for name in names), strict=True) for each in (its, split))
     for mine, yours in zip(ours, theirs, strict=False):
-        if mine != yours:
+        if [*map(_unordered, mine)] != [*map(_unordered, yours)]:
             raise RequestError(
                 f"{its.origin}, {its.unit} {min(mine[0], yours[0])}: {first} and {other} read its answer otherwise; "
                 "judge them apart."
@@ -146,6 +146,11 @@ def _refuse_other_answers(first: str, its: Split, other: str, split: Split, task
         raise RequestError(
             f"{its.origin}: {first} judges {len(its)} of its rows and {other} {len(split)}: judge them apart."
         )
+
+
+def _unordered(cell: Any) -> Any:
+    """A cell whose labels each task lists in its own order."""
+    return sorted(cell) if isinstance(cell, list) and all(isinstance(each, str) for each in cell) else cell
 
 
 def side_by_side(judgements: Mapping[str, Judgement], title: str) -> str:

@@ -25,6 +25,7 @@ from nlp_transfer.evaluation.errors import CHARACTERS, by_length
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.metrics.expected_calibration_error import expected_calibration_error
 from nlp_transfer.tasks.classification import Classification
+from nlp_transfer.tasks.multi_label import MultiLabel
 from nlp_transfer.tasks.sentiment import Sentiment
 from nlp_transfer.temperature import best_temperature, uncalibrated
 
@@ -84,6 +85,8 @@ def test_several_runs_stand_side_by_side(
         (["one", "two", "one"], ["one is named twice"]),
         (["one", "two", "--errors", "wrong.csv"], ["--errors", "one run"]),
         (["one", "--errors", "wrong.xyz"], ["wrong.xyz"]),
+        (["one", "--output", "nowhere/scores.json"], ["nowhere/scores.json cannot be written"]),
+        (["one", "--output", ""], [". cannot be written: it is a folder"]),
         (["one", "none"], ["none"]),
     ],
     ids=lambda value: " ".join(value)[:50],
@@ -122,6 +125,19 @@ def test_runs_that_read_the_answers_otherwise_are_refused(
     words = [str(tmp_path / "strict"), str(tmp_path / "mild"), "--data", str(tmp_path / "stars.csv")]
     assert cli.main(["evaluate", *words]) == 2
     assert "stars.csv, line 4" in capsys.readouterr().err
+
+
+def test_labels_that_two_runs_list_in_another_order_are_the_same(
+    tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["food", "room", "staff"]
+    rows = [{"text": f"text {i}", "labels": names[i % 3 :][:2]} for i in range(30)]
+    for labels in (names, names[::-1]):
+        train(tiny_bert, tmp_path / labels[0], task=MultiLabel(labels=tuple(labels)), data=rows)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = [str(tmp_path / "food"), str(tmp_path / "staff"), "--data", str(tmp_path / "rows.jsonl")]
+    assert cli.main(["evaluate", *words]) == 0
+    assert "food" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", [".csv", ".jsonl", ".parquet", ".tsv.gz"])

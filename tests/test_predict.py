@@ -397,6 +397,27 @@ def test_a_signal_leaves_nothing_and_ends_with_status_1(
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
 
 
+@pytest.mark.parametrize("form", OUTPUTS)
+def test_answers_beside_answers_replace_none(run: Run, form: str, tmp_path: Path) -> None:
+    first, second = tmp_path / f"first{form}", tmp_path / f"second{form}"
+    rows = [{**row, "predicted_label": "of somebody else"} for row in texts(5)]
+    predict_file(run, save(tmp_path / "new.jsonl", rows), first)
+    predict_file(run, first, second)
+    before, after = read(first).columns, read(second).columns
+    added = [name for name in before if name not in rows[0]]
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {f"predicted_{name}" for name in added}
+    assert after["predicted_predicted_predicted_label"] == before["predicted_predicted_label"]
+
+
+def test_answers_go_to_a_pipe_without_letters_for_them(run: Run) -> None:
+    command = [sys.executable, "-m", "nlp_transfer.cli", "predict", str(run.folder), "café 日本"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert rb"caf\xe9 \u65e5\u672c" in done.stdout
+
+
 def start(run: Run, *words: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "nlp_transfer.cli", "predict", str(run.folder), *words]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

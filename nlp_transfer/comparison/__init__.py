@@ -22,6 +22,7 @@ from nlp_transfer.comparison.jobs import Line
 from nlp_transfer.comparison.protocol import Protocol
 from nlp_transfer.comparison.running import Running
 from nlp_transfer.configurations import Pin
+from nlp_transfer.data.splits import Data
 from nlp_transfer.errors import RequestError
 from nlp_transfer.folder import next_free
 from nlp_transfer.progress import Show
@@ -141,7 +142,7 @@ def compare(
             raise RequestError("data.test_fraction is 0: a comparison judges by test rows, so it must have some.")
         titles = simple.names(rows.task) if baselines else {}
         asked = Protocol(grid, laid, titles, forgetting, _without_baselines(base.task.name, baselines and not titles))
-        grid.sizes(laid.rows["train"])
+        _refuse_few(grid, rows)
         stem = f"compare-{base.task.name}"
     folder = Path(output) if output else next_free(stem)
     with _alone(folder), stop_signals() as stop:
@@ -151,7 +152,10 @@ def compare(
         agreed: Any = known.with_more(asked, folder) if known and asked else known or asked
         running = Running(folder, agreed, engine, workers, show, stop.check, pin=pin)
         running.prepare()
+        if known:
+            running.refuse_others()
         if overwrite:
+            _refuse_own(folder, agreed.grid)
             _clear(folder)
         if known is None and rows is not None:
             layout.lay_out(agreed.grid.base.data, rows, folder)
@@ -166,6 +170,19 @@ def compare(
     for sentence in conclude(folder):
         show.say(sentence)
     return Comparison(folder)
+
+
+def _refuse_few(grid: Grid, rows: Data) -> None:
+    """Refuse training sizes that are more than there is, or too few for a row of each class.
+
+    Raises:
+        RequestError: for them.
+    """
+    train = rows.splits["train"]
+    sizes = {"training size": min(grid.sizes(len(train))), "number of trial rows": grid.tried(len(train))}
+    for what, size in sizes.items():
+        if size < len(train) and size < (least := len(set(rows.task.strata(train.rows)))):
+            raise RequestError(f"the {what} {size} is fewer than classes: training needs a row of each of the {least}.")
 
 
 def _without_baselines(task: str, asked: bool) -> tuple[str, ...]:
@@ -183,7 +200,7 @@ def _alone(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder} is a file: name a folder with --output.")
     if folder.is_dir() and any(
-        child.name.lstrip(".").removesuffix(".part") not in (*PARTS, "lock") for child in folder.iterdir()
+        child.name.lstrip(".").removesuffix(".part") not in (*PARTS, "lock", "DS_Store") for child in folder.iterdir()
     ):
         raise RequestError(f"{folder} holds other files than a comparison's: name another folder with --output.")
     made = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -203,6 +220,25 @@ def _alone(folder: Path) -> Iterator[None]:
         for each in made:
             if not any(each.iterdir()):
                 each.rmdir()
+
+
+def _refuse_own(folder: Path, grid: Grid) -> None:
+    """Refuse to replace a comparison by one that reads its rows or its models.
+
+    Raises:
+        RequestError: for it.
+    """
+    data = grid.base.data
+    read = [data.source, data.validation, data.test, *(each.model.name for each in grid.candidates)]
+    for place in read:
+        if (
+            isinstance(place, str | Path)
+            and Path(place).exists()
+            and Path(place).resolve().is_relative_to(folder.resolve())
+        ):
+            raise RequestError(
+                f"--overwrite would remove {place}, which is to be read: name another folder with --output."
+            )
 
 
 def _clear(folder: Path) -> None:

@@ -37,6 +37,19 @@ COUNTS = {"trials": "trials", "trial-rows": "trial_rows", "workers": "workers"}
 LISTS = {"seeds": "seeds", "train-sizes": "train_sizes"}
 """Flags that are whole numbers, and lists of them, with the arguments that they are."""
 
+DECIDED = (
+    "methods",
+    "seeds",
+    "train-sizes",
+    "models",
+    "trials",
+    "trial-rows",
+    "from-scratch",
+    "no-baselines",
+    "no-forgetting",
+)
+"""Flags that say what a comparison is; those that are left say how it is done."""
+
 
 def options(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What `compare` takes, from the words of a command line.
@@ -52,12 +65,18 @@ def options(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None)
         print(_help([word for word in arguments if word not in ("-h", "--help")], defaults), end="")
         raise SystemExit(0)
     own, rest = flags.apart(arguments, {name: kind for name, (kind, _) in OWN.items()})
+    given = set(own)
     own = {name.replace("trust-remote-code", "trust_remote_code"): value for name, value in own.items()}
     found: dict[str, Any] = {"silent": own.pop("quiet", False), "from_scratch": own.pop("from-scratch", False)}
     found |= {part: not own.pop(f"no-{part}", False) for part in ("baselines", "forgetting")}
     found |= {argument: _numbers(name, own.pop(name), one=True)[0] for name, argument in COUNTS.items() if name in own}
     found |= {argument: _numbers(name, own.pop(name)) for name, argument in LISTS.items() if name in own}
     if own.get("resume") and not rest and defaults is None:
+        if more := [flag for flag in DECIDED if flag in given]:
+            raise RequestError(
+                f"--resume goes on with what was asked for, and does not read --{more[0]}: to add to a comparison, give its "
+                "whole command with what is to be added."
+            )
         return {"recipe": None, **found, **own}
     _refuse_unknown(rest)
     said: list[str] = []

@@ -71,7 +71,7 @@ def rates(analysis: Analysis, searches: Sequence[Search], scale: Scale, title: s
     numbers, lines = plots.series(analysis), []
     for search in searches:
         known = [(rate, score) for rate, score in search.rates if score is not None and math.isfinite(score)]
-        if known:
+        if known and search.candidate in numbers:  # one that was stopped before its first run has trials alone
             tried = [rate for rate, _ in known]
             chosen = tried.index(search.chosen) if search.chosen in tried else None
             found = scaled(scale, [score for _, score in known])

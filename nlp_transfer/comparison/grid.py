@@ -145,6 +145,10 @@ def spelled(words: str) -> list[str]:
     What follows a comma and holds a "=" before any ":" goes on with the settings before it; a list in a setting stands in
     brackets, `lora:targets=[query,value]`.
     """
+    if words.count("[") != words.count("]"):
+        raise RequestError(
+            f'"{words}" has a bracket without its other: expected a spelling such as lora:targets=[query,value].'
+        )
     found: list[str] = []
     for word in re.split(r",(?![^\[]*\])", words):
         goes_on = re.match(r"\s*\w+\s*=", word)

@@ -24,6 +24,9 @@ Kind = Literal["trial", "run", "baseline"]
 Line = dict[str, Any]
 """One line of results.jsonl."""
 
+LONGEST = 150
+"""Bytes of a candidate's label in the name of a folder, which may have 255; of a longer one the end, where the method is."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -59,7 +62,8 @@ class Job:
     def folder(self) -> Path:
         """Its run folder, inside the comparison's."""
         rate = f" {self.recipe['train']['learning_rate']:g}" if self.kind == "trial" else ""
-        name = f"{self.candidate}{rate} {self.train_rows} rows seed {self.recipe['seed']} {self.key[:6]}"
+        candidate = self.candidate.encode()[-LONGEST:].decode(errors="ignore")
+        name = f"{candidate}{rate} {self.train_rows} rows seed {self.recipe['seed']} {self.key[:6]}"
         kept = "".join(letter if letter.isalnum() or letter in ".=" else "-" for letter in name).lstrip(".-")
         return Path(f"{self.kind}s") / kept
 

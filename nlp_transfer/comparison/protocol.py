@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -105,12 +105,11 @@ class Protocol:
                 "added to it; for all else name another folder, or replace it with --overwrite."
             )
         grid, more = self.grid, other.grid
-        known = {each.label for each in grid.candidates}
         rows = self.layout.rows["train"]
         sizes = tuple(dict.fromkeys([*grid.sizes(rows), *more.sizes(rows)]))
         both = replace(
             grid,
-            candidates=grid.candidates + tuple(each for each in more.candidates if each.label not in known),
+            candidates=grid.candidates + _new(grid.candidates, more.candidates),
             seeds=tuple(dict.fromkeys([*grid.seeds, *more.seeds])),
             train_sizes=() if sizes == (rows,) else sizes,
         )
@@ -175,6 +174,19 @@ def read(folder: Path) -> Protocol | None:
         raise RequestError(
             f"{folder / NAME} is no protocol that compare wrote ({type(error).__name__}: {error}): name another folder."
         ) from error
+
+
+def _new(known: Sequence[Candidate], more: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates that are not known, whatever they are called; with the name of its model where another has that label."""
+    taken, found = {each.label for each in known}, []
+    for each in more:
+        if (each.method, each.model) in [(one.method, one.model) for one in known]:
+            continue
+        whole = f"{each.model.name} {each.label.removeprefix(f'{each.model.name} ')}"
+        label = next(one for one in (each.label, whole, f"{whole} at {each.model.revision}") if one not in taken)
+        taken.add(label)
+        found.append(replace(each, label=label))
+    return tuple(found)
 
 
 def _fixed(protocol: Protocol) -> dict[str, Any]:

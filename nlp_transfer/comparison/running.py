@@ -19,7 +19,7 @@ from nlp_transfer.comparison.protocol import Protocol
 from nlp_transfer.comparison.results import Results
 from nlp_transfer.comparison.search import Search
 from nlp_transfer.configurations import Pin
-from nlp_transfer.errors import Interrupted, Stopped, TrainingError
+from nlp_transfer.errors import Interrupted, RequestError, Stopped, TrainingError, listing
 from nlp_transfer.progress import Show
 from nlp_transfer.recipe import Recipe
 
@@ -52,6 +52,29 @@ class Running:
         """
         for cell in self._cells():
             self._job("run", cell, self.protocol.grid.seeds[0], 1.0)
+
+    def refuse_others(self) -> None:
+        """Refuse to go on where what is done would be done otherwise today: the two cannot stand side by side.
+
+        Raises:
+            RequestError: for lines of other weights, of another precision, or of a version with other settings.
+        """
+        known = {each.label: each for each in self.protocol.grid.candidates}
+        today = {(job.candidate, job.train_rows, job.recipe["seed"]): job.key for job in self._baselines()}
+        others = []
+        for line in self.results.lines.values():
+            key = today.get((line["candidate"], line["train_rows"], line["seed"]))
+            if line["kind"] != "baseline":
+                cell = Cell(known[line["candidate"]], line["train_rows"])
+                key = self._job(line["kind"], cell, line["seed"], line["learning_rate"]).key
+            if key not in (None, line["key"]):
+                others.append(f"{line['kind']} {line['candidate']}, {line['train_rows']} rows, seed {line['seed']}")
+        if others:
+            raise RequestError(
+                f"{self.folder} has {len(others)} results that would be made otherwise today, of other weights, in another "
+                f"precision, or by another version of nlp_transfer: {listing(others, 2)}. What is missing cannot stand beside "
+                "them: compare in another folder, or replace this comparison with --overwrite."
+            )
 
     def run(self) -> None:
         """Do what is missing.

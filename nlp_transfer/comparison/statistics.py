@@ -182,6 +182,7 @@ def detectable(variance: Variance, rows: int | None, candidates: int = 1) -> flo
     found = _found_at(variance, candidates)
     if rows is None:
         return found
+    found = max(found, 1 / rows)  # where no row differs, one may
     for _ in range(SETTLED):
         least = min(found, 1.0) * (1 - min(found, 1.0)) / rows
         found = _found_at(replace(variance, rows=max(variance.rows, least)), candidates)

@@ -41,15 +41,30 @@ def check(path: Path) -> str:
             f"{path} has an ending that says nothing about its form: expected {listing(FORMS)}, "
             f"the texts also with .gz.{hint}"
         )
-    if path.is_dir() or not path.parent.is_dir():
-        raise RequestError(f"{path} cannot be written: it is a folder, or its folder does not exist.")
+    refuse_place(path)
     return str(kind)
 
 
+def refuse_place(path: Path) -> None:
+    """Refuse to write what could have no place there.
+
+    Raises:
+        RequestError: for a folder, or a place that does not exist.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise RequestError(f"{path} cannot be written: it is a folder, or its folder does not exist.")
+
+
 def beside(names: Iterable[str], added: Iterable[str]) -> dict[str, str]:
-    """What added columns are called beside those of a file: as they are, or `predicted_...` where the name is taken."""
-    taken = set(names)
-    return {name: f"predicted_{name}" if name in taken else name for name in added}
+    """What added columns are called beside those of a file: with `predicted_` before them until the name is free."""
+    taken, found = set(names), {}
+    for name in added:
+        free = name
+        while free in taken:
+            free = f"predicted_{free}"
+        taken.add(free)
+        found[name] = free
+    return found
 
 
 @contextmanager
@@ -89,7 +104,7 @@ def writing(
     half = path.with_name(f".{path.name}.{os.getpid()}.part")
     with raised_signals(), ExitStack() as stack:
         stack.callback(half.unlink, missing_ok=True)
-        with _failing(path):
+        with failing(path):
             file = stack.enter_context(half.open("wb"))
             packed = path.suffix.lower() == ".gz"
             # no name and no time inside: equal rows make equal files
@@ -99,11 +114,11 @@ def writing(
             stack.callback(_let_go, writer)
 
         def write(rows: Sequence[Mapping[str, Any]]) -> None:
-            with _failing(path):
+            with failing(path):
                 writer.write(rows)
 
         yield write
-        with _failing(path):
+        with failing(path):
             writer.close()
             if packed:
                 content.close()
@@ -118,7 +133,12 @@ def _let_go(content: Any) -> None:
 
 
 @contextmanager
-def _failing(path: Path) -> Iterator[None]:
+def failing(path: Path) -> Iterator[None]:
+    """Say what could not be written.
+
+    Raises:
+        RequestError: for any OSError inside.
+    """
     try:
         yield
     except OSError as error:

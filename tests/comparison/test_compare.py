@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from nlp_transfer import Comparison, RequestError, cli, compare, load_run, samples, tasks
+from nlp_transfer.backbone import Backbone
 from nlp_transfer.comparison import engine, running
 from nlp_transfer.comparison.engine import ENGINES
 from nlp_transfer.data.files import read
@@ -258,6 +259,31 @@ def test_the_same_call_again_runs_nothing_and_more_seeds_only_themselves(
         compare(**asked(tiny_bert, data=reviews()[2:]), output=again)
 
 
+def test_what_would_be_made_otherwise_today_stands_beside_nothing_new(
+    compared: Comparison, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, before = tmp_path / "again", (compared.folder / "results.jsonl").read_text(encoding="utf-8")
+    shutil.copytree(compared.folder, again)
+    with monkeypatch.context() as patch:
+        patch.setattr(Backbone, "sha256", "of other weights")
+        with pytest.raises(RequestError, match=r"results that would be made otherwise today.*trial full, 20 rows"):
+            compare(**asked(tiny_bert, seeds=(0, 1, 2)), output=again)
+    assert (again / "results.jsonl").read_text(encoding="utf-8") == before
+    (again / ".DS_Store").touch()
+    assert compare(output=again, resume=True, engine="here", silent=True).lines == compared.lines
+
+
+def test_what_is_to_be_read_is_not_replaced(compared: Comparison, tiny_bert: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(compared.folder, again)
+    run = again / of_kind(compared, "run")[0]["folder"]
+    for own in ({"data": str(again / "data")}, {"model": str(run)}):
+        with pytest.raises(RequestError, match=r"--overwrite would remove .*, which is to be read"):
+            compare(**{**asked(tiny_bert), **own}, output=again, overwrite=True)
+    assert (run / "model").is_dir()
+    assert (again / "data" / "train.jsonl").is_file()
+
+
 def test_what_diverges_or_fails_is_kept_and_named(
     tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,9 +334,14 @@ def test_a_stop_says_how_to_go_on(tiny_bert: Path, tmp_path: Path, monkeypatch: 
         (["--workers", "0"], "workers is 0"),
         (["--engine", "rey"], 'Did you mean "ray"?'),
         (["--train-sizes", "1000000"], "1000000 is more than there is"),
+        (["--train-sizes", "1,40"], "the training size 1 is fewer than classes"),
+        (["--trial-rows", "1"], "the number of trial rows 1 is fewer than classes"),
+        (["--methods", "lora:targets=[query"], "bracket without its other"),
         (["--models", "nowhere/at/all"], "neither a folder"),
         (["--data.test_fraction", "0", "--data", "DATA"], "must have some"),
         (["--resume"], "holds no comparison to go on with"),
+        (["--resume", "--seeds", "0,1,2"], "does not read --seeds"),
+        (["--resume", "--from-scratch"], "does not read --from-scratch"),
         (["--train.learning_rate", "1e-3"], "one rate for all methods"),
     ],
 )
@@ -319,7 +350,7 @@ def test_a_wrong_request_leaves_one_message_and_nothing_behind(
 ) -> None:
     folder = samples.path("sentiment")
     words = [str(folder / "train.csv") if word == "DATA" else word for word in words]
-    if words != ["--resume"]:
+    if words[0] != "--resume":
         data = [] if "--data" in words else ["--data", str(folder)]
         words = ["--task", "sentiment", "--model", str(tiny_bert), *data, *words]
     assert cli.main(["compare", *words, "--output", str(tmp_path / "out")]) == 2

@@ -66,6 +66,15 @@ def test_a_baseline_beside_one_seed_has_a_difference_without_an_interval(make_fo
     assert not any("95 % -)" in each for each in said)
 
 
+def test_a_candidate_that_was_stopped_before_its_first_run_is_left_out(make_folder: MakeFolder) -> None:
+    folder = make_folder({"full": FULL, "head": []}, trials=2)
+    lines = lines_of(folder)
+    lines += [{**line, "learning_rate": 3e-4} for line in lines if line["kind"] == "trial"]
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    conclude(folder)
+    assert (folder / "report.html").is_file()
+
+
 def test_too_few_seeds_are_no_verdict(make_folder: MakeFolder) -> None:
     folder = make_folder({"full": FULL[:3], "head": HEAD[:3]})
     (sentence,) = conclude(folder)

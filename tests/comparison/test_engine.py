@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -151,6 +152,15 @@ def test_a_key_is_all_that_defines_a_job_and_nothing_else(tmp_path: Path) -> Non
     assert len({one.key, *(other.key for other in others)}) == 7
     assert len({one.folder, *(other.folder for other in others)}) == 7
     assert Job.from_json(one.to_json()) == one
+
+
+def test_a_long_label_makes_no_longer_name_than_a_folder_may_have(tmp_path: Path) -> None:
+    long, longer = (job(tmp_path, candidate=f"{'モデル' * count}/full") for count in (80, 81))
+    assert len(os.fsencode(long.folder.name)) < 240
+    assert long.folder.name.startswith("モデル" * 10)
+    assert "-full-" in long.folder.name
+    assert longer.folder == long.folder, "the key says which"
+    assert job(tmp_path).folder.name.startswith(f"{job(tmp_path).candidate}-")
 
 
 def test_results_are_there_after_every_line_and_a_torn_one_is_left_out(tmp_path: Path) -> None:

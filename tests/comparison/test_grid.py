@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nlp_transfer import Recipe, RequestError
+from nlp_transfer.backbone import ModelSettings
 from nlp_transfer.comparison.grid import Grid, candidates, label, spelled
 from nlp_transfer.comparison.layout import Layout, lay_out, read
 from nlp_transfer.comparison.protocol import Protocol
@@ -142,6 +143,27 @@ def test_methods_seeds_and_sizes_can_be_added_and_nothing_else_changed() -> None
     other = replace(first, layout=replace(LAYOUT, fingerprint="0" * 64))
     with pytest.raises(RequestError, match=r"the data's fingerprint is 'fff.* there and '000"):
         first.with_more(other, Path("there"))
+
+
+def test_a_candidate_is_its_method_and_its_model_whatever_it_is_called() -> None:
+    first = with_models("one")
+    assert [each.label for each in with_models("one").grid.candidates] == ["full"]
+    assert first.with_more(with_models("one", "two"), Path("there")).grid.candidates == (
+        *first.grid.candidates,
+        *with_models("one", "two").grid.candidates[1:],
+    )
+    both = first.with_more(with_models("two"), Path("there"))
+    assert [(each.label, each.model.name) for each in both.grid.candidates] == [("full", "one"), ("two full", "two")]
+    assert both.with_more(with_models("two"), Path("there")).grid == both.grid
+    newer = replace(with_models("two").grid.candidates[0], model=ModelSettings("two", revision="abc"))
+    other = replace(first, grid=replace(first.grid, candidates=(newer,)))
+    added = both.with_more(other, Path("there")).grid.candidates[-1]
+    assert (added.label, added.model) == ("two full at abc", newer.model)
+
+
+def with_models(*names: str) -> Protocol:
+    grid = Grid(BASE, candidates(replace(BASE, model=ModelSettings(names[0])), "full", names[1:] and names, False))
+    return Protocol(grid, LAYOUT, {}, forgetting=True)
 
 
 def test_what_was_doubtful_about_the_rows_is_kept_in_the_protocol(tmp_path: Path) -> None:

@@ -153,6 +153,12 @@ def test_fewer_than_fifty_rows_are_no_verdict() -> None:
     assert differences(scores, "full")[0].finding == "too few rows"
 
 
+def test_no_difference_of_nothing_at_all_would_have_shown() -> None:
+    alike = [detectable(Variance(each, 0.0, 0.0, 4, 89), 90) for each in (0.0, 1e-30, 1e-9)]
+    assert alike == pytest.approx([alike[1]] * 3, abs=1e-4)
+    assert alike[0] > 0.1
+
+
 def test_the_same_answers_are_no_difference() -> None:
     scores = made([0.8, 0.7, 0.9, 0.8, 0.8], deviation=0.01)
     found = differences({"full": scores, "twin": scores}, "full")[0]
