@@ -34,7 +34,7 @@ def evaluate(words: list[str]) -> None:
     if options.errors and len(options.runs) > 1:
         raise RequestError("--errors writes the wrong answers of one run: name one.")
     at_once("nlp_transfer.judging")
-    from nlp_transfer.data import writers
+    from nlp_transfer.data import targets, writers
     from nlp_transfer.data.sources import single
     from nlp_transfer.environment import speaks
     from nlp_transfer.judging import evaluate_runs, scores_file, side_by_side, write_errors
@@ -43,7 +43,7 @@ def evaluate(words: list[str]) -> None:
     if options.errors:
         writers.check(options.errors)
     if options.output:
-        writers.refuse_place(options.output)
+        targets.refuse_place(options.output)
     rows = single(options.data)
     judgements = evaluate_runs(
         options.runs, rows, columns, options.batch_size, options.precision, options.trust_remote_code
@@ -63,7 +63,7 @@ def evaluate(words: list[str]) -> None:
         named = {harmless(name): judgement for name, judgement in judgements.items()}
         print(side_by_side(named, harmless(options.data)))
     if options.output:
-        with writers.failing(options.output):
+        with targets.failing(options.output):
             write_json(options.output, scores_file(judgements, options.data))
 
 

@@ -25,6 +25,9 @@ DROPOUT = re.compile(r"(^|_)p?drop(out)?(_p|_prob)?$")
 LONGEST = 512
 """Default limit of tokens per text where the backbone itself would read more."""
 
+UNLIMITED = 10**9
+"""Positions of an architecture that counts none."""
+
 
 @dataclass(frozen=True)
 class ModelSettings:
@@ -94,7 +97,7 @@ class Backbone:
     @cached_property
     def _published_tokenizer(self) -> PreTrainedTokenizerBase:
         # a tokenizer's class gives token types or not whatever the model reads: the configuration knows
-        types = getattr(self.config.get_text_config(), "type_vocab_size", 0) > 1
+        types = getattr(text_config(self.config), "type_vocab_size", 0) > 1
         names = ["input_ids", *["token_type_ids"] * types, "attention_mask"]
         return _loaded(self, AutoTokenizer, model_input_names=names)
 
@@ -113,8 +116,10 @@ class Backbone:
 
     def max_length(self, cap: bool = True) -> int:
         """Tokens per text that the backbone can read, at most 512 unless `cap` is off."""
-        limits = [self._published_tokenizer.model_max_length, positions(self.config)]
-        return min([*limits, LONGEST] if cap else limits)
+        said, own = self._published_tokenizer.model_max_length, positions(self.config)
+        # the tokenizer of an earlier run says how much that run read
+        limit = own if own < UNLIMITED and (Path(self.location).parent / "task.json").is_file() else min(said, own)
+        return min(limit, LONGEST) if cap else limit
 
     def model(self, auto_class: Any, head: dict[str, Any], dropout: float | None = None) -> LoadedModel:
         """The backbone under a head, in fp32.
@@ -169,7 +174,7 @@ class Backbone:
         commit = None if self.local else re.fullmatch(r"[0-9a-f]{40}", self.folder.name)
         return commit[0] if commit else self.settings.revision
 
-    @property
+    @cached_property
     def sha256(self) -> str | None:
         """SHA-256 over the weight files, in the order of their names; None where there are none."""
         files = sorted(self.folder.glob("*.safetensors"))
@@ -196,10 +201,16 @@ def output_layer(model: PreTrainedModel, outputs: int) -> list[str]:
     ]
 
 
+def text_config(config: PreTrainedConfig) -> PreTrainedConfig:
+    """What a configuration says of the backbone that reads texts; it may be part of another, as under a head of ours."""
+    inner = getattr(config, "backbone_config", None)
+    return (inner if isinstance(inner, PreTrainedConfig) else config).get_text_config()
+
+
 def positions(config: PreTrainedConfig) -> int:
     """Tokens that the architecture has positions for."""
-    text = config.get_text_config()
-    limit = getattr(text, "max_position_embeddings", None) or 10**9
+    text = text_config(config)
+    limit = getattr(text, "max_position_embeddings", None) or UNLIMITED
     # RoBERTa's kin count positions from after the padding id
     offset = (text.pad_token_id or 0) + 1 if text.model_type in OFFSET_POSITIONS else 0
     return limit - offset
@@ -210,9 +221,14 @@ OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "longformer", "xlm-ro
 
 def set_dropout(config: PreTrainedConfig, probability: float) -> None:
     """Set every dropout of a configuration, whatever its family calls them."""
-    for name, value in config.to_dict().items():
-        if DROPOUT.search(name) and (value is None or isinstance(value, int | float)) and not isinstance(value, bool):
-            setattr(config, name, probability)
+    for part in (config, text_config(config)):
+        for name, value in part.to_dict().items():
+            if (
+                DROPOUT.search(name)
+                and (value is None or isinstance(value, int | float))
+                and not isinstance(value, bool)
+            ):
+                setattr(part, name, probability)
 
 
 def is_decoder(config: PreTrainedConfig) -> bool:

@@ -146,7 +146,7 @@ def _run(recipe: Recipe, backbone: Backbone, folder: RunFolder, show: Show, stop
     set_seed(seed_of(recipe.seed, PartialState().process_index))  # every process draws its own dropout
 
     checkpoints = Checkpoints(
-        folder.path / "checkpoints", folder.writes, recipe.train.checkpoint_every, data.fingerprint
+        folder.path / "checkpoints", folder.writes, recipe.train.checkpoint_every, data.fingerprint, backbone.sha256
     )
     recipe, history = _train(recipe, data, model, loaded.head, features, checkpoints, store, folder, show, stop)
 

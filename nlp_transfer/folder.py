@@ -77,7 +77,11 @@ class RunFolder:
                 (self.path / "report.json").unlink(missing_ok=True)
             else:
                 # what is replaced goes only when the new request has proved right
-                _move(self.path, self.path / REPLACED)
+                if (self.path / REPLACED).exists() and not (self.path / "log.jsonl").exists():
+                    _clear(self.path)  # of a request that was killed before it had
+                else:
+                    shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+                    _move(self.path, self.path / REPLACED)
             (self.path / "recipe.yaml").write_text(self.recipe, encoding="utf-8")
         except Timeout as error:
             raise RequestError(

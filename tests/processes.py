@@ -106,7 +106,7 @@ def _slow_down(part: str, reached: Path) -> None:
     """Make evaluation or the writing of checkpoints slow, or all processes but the first late; leave a mark when it begins."""
     from nlp_transfer.evaluation import outputs
     from nlp_transfer.folder import RunFolder
-    from nlp_transfer.training import checkpoints
+    from nlp_transfer.training import manifest
 
     def slowly(function: Callable[..., object], seconds: float = 0.05) -> Callable[..., object]:
         def slow(*arguments: object, **named: object) -> object:
@@ -121,4 +121,4 @@ def _slow_down(part: str, reached: Path) -> None:
     elif part == "folder":
         RunFolder.open = slowly(RunFolder.open, 3.0 * int(os.environ["RANK"]))  # type: ignore[method-assign]
     else:
-        checkpoints._sha256 = slowly(checkpoints._sha256)  # type: ignore[assignment]
+        manifest._sha256 = slowly(manifest._sha256)  # type: ignore[assignment]

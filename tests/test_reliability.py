@@ -21,7 +21,7 @@ from nlp_transfer import RequestError, Run, cli, fine_tune, samples
 from nlp_transfer.data.activations import StoredFeatures
 from nlp_transfer.data.features import Features
 from nlp_transfer.errors import Stopped, TrainingError
-from nlp_transfer.training.checkpoints import whole
+from nlp_transfer.training.manifest import whole
 from tests.conftest import shared
 from tests.processes import start, wait_for
 

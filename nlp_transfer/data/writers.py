@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from nlp_transfer.data.files import form
 from nlp_transfer.data.streams import STANDARD
+from nlp_transfer.data.targets import failing, refuse_place
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.training.signals import raised_signals
 
@@ -43,16 +44,6 @@ def check(path: Path) -> str:
         )
     refuse_place(path)
     return str(kind)
-
-
-def refuse_place(path: Path) -> None:
-    """Refuse to write what could have no place there.
-
-    Raises:
-        RequestError: for a folder, or a place that does not exist.
-    """
-    if path.is_dir() or not path.parent.is_dir():
-        raise RequestError(f"{path} cannot be written: it is a folder, or its folder does not exist.")
 
 
 def beside(names: Iterable[str], added: Iterable[str]) -> dict[str, str]:
@@ -130,19 +121,6 @@ def _let_go(content: Any) -> None:
     """Close what may be closed already, or on a disk that is full: it goes anyway."""
     with suppress(OSError):
         content.close()
-
-
-@contextmanager
-def failing(path: Path) -> Iterator[None]:
-    """Say what could not be written.
-
-    Raises:
-        RequestError: for any OSError inside.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise RequestError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 class Writer(ABC):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -21,11 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nlp_transfer.errors import RequestError, TrainingError
-from nlp_transfer.training import randomness, sharding
+from nlp_transfer.training import manifest, randomness, sharding
 from nlp_transfer.training.loop import Loop, Position
+from nlp_transfer.training.manifest import flush, whole
 from nlp_transfer.training.token_vectors import held, spread
 
-MANIFEST = "manifest.json"
 MINUTES = 10
 """Minutes between checkpoints where no number of steps is asked for."""
 
@@ -41,10 +39,12 @@ class Checkpoints:
     them hold, each its random state, and of a sharded model its part of the tensors (`model-RANK.safetensors`).
     """
 
-    def __init__(self, folder: Path, writes: bool, every: int | None, data: str = "") -> None:
-        """`every`: steps between checkpoints; `data`: what identifies the rows, so that none others are taken for them."""
+    def __init__(
+        self, folder: Path, writes: bool, every: int | None, data: str = "", backbone: str | None = None
+    ) -> None:
+        """`every`: steps between checkpoints; `data`, `backbone`: what identify both, so that none others are taken for them."""
         self.folder = folder
-        self.data = data
+        self.made_of = {"data": data, "backbone": backbone}
         self.writes = writes
         self.every = every
         self.saved_step = 0
@@ -74,7 +74,7 @@ class Checkpoints:
             "scaler": loop.accelerator.scaler.state_dict() if loop.accelerator.scaler else None,
             "processes": loop.accelerator.num_processes,
             "threads": torch.get_num_threads(),
-            "data": self.data,
+            **self.made_of,
         }
         self._write(loop, f"step-{step:08d}", state)
         if self.writes:
@@ -95,8 +95,16 @@ class Checkpoints:
         self._write(loop, f"best-{loop.position.step:08d}", None)
 
     def load_best(self, model: nn.Module, step: int) -> None:
-        """Put the weights of the best evaluation into a model."""
-        _load_model(model, self.folder / f"best-{step:08d}")
+        """Put the weights of the best evaluation into a model.
+
+        Raises:
+            TrainingError: where they were damaged meanwhile.
+        """
+        if not whole(best := self._best(step)):
+            raise TrainingError(
+                f"{best} is not whole any more: the best weights are lost. Train anew with --overwrite."
+            )
+        _load_model(model, best)
 
     def restore(self, loop: Loop) -> tuple[dict[str, Any] | None, list[str]]:
         """Put a fresh loop where the newest whole checkpoint was.
@@ -106,21 +114,21 @@ class Checkpoints:
             read: about checkpoints that are damaged, and about threads.
 
         Raises:
-            RequestError: where the newest checkpoint was trained on other rows.
+            RequestError: where that checkpoint was trained on other rows, or from another backbone.
         """
         said = [f"{path} is not whole and is ignored." for path in self._named("") if not whole(path)]
         steps = [path for path in self._named("step-") if whole(path)]
         if not steps:
             return None, said
-        newest = steps[-1]
+        newest, state = self._usable(steps, said)
         accelerator = loop.accelerator
         model = accelerator.unwrap_model(loop.model)
-        state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
-        if state["data"] != self.data:
-            raise RequestError(
-                f"the data is not what the checkpoint {newest} was trained on: give the same rows, or begin anew with "
-                "--overwrite."
-            )
+        for what, is_now in self.made_of.items():
+            if None not in (is_now, was := state.get(what)) and was != is_now:
+                raise RequestError(
+                    f"the {what} is not what the checkpoint {newest} was trained on: give the same, or begin anew with "
+                    "--overwrite."
+                )
         _load_model(model, newest)
         _restore_optimizer(loop, model, newest)
         for group, rate in zip(loop.optimizer.param_groups, state["rates"], strict=True):
@@ -145,6 +153,20 @@ class Checkpoints:
         self.saved_step = loop.position.step
         return state["history"], said
 
+    def _usable(self, steps: list[Path], said: list[str]) -> tuple[Path, dict[str, Any]]:
+        """The newest checkpoint whose best weights are whole, and its state; without one the newest, which then has no best."""
+        states = [json.loads((path / "state.json").read_text(encoding="utf-8")) for path in steps]
+        for path, state in zip(reversed(steps), reversed(states), strict=True):
+            best = state["history"].get("best_step")
+            if best is None or whole(self._best(best)):
+                return path, state
+        said.append("warning: the best weights so far are lost: of what follows, the best are kept.")
+        states[-1]["history"] |= {"best": None, "best_step": None, "without_gain": 0}
+        return steps[-1], states[-1]
+
+    def _best(self, step: int) -> Path:
+        return self.folder / f"best-{step:08d}"
+
     def clear(self) -> None:
         """Remove all checkpoints: the run is done."""
         if self.writes:
@@ -167,15 +189,12 @@ class Checkpoints:
             self._write_own(loop, part, with_state=state is not None)
             if self.writes:
                 (part / "state.json").write_text(json.dumps(state or {}), encoding="utf-8")
-                _flush(part / "state.json")
+                flush(part / "state.json")
         with self._together(loop.accelerator, part, final):
             if self.writes:
-                files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in part.iterdir()}
-                (part / MANIFEST).write_text(json.dumps(files, indent=2), encoding="utf-8")
-                _flush(part / MANIFEST)
-                _flush(part)
+                manifest.write(part)
                 part.rename(final)
-                _flush(self.folder)
+                flush(self.folder)
 
     def _write_own(self, loop: Loop, part: Path, with_state: bool) -> None:
         """Write what this process has to add to a checkpoint."""
@@ -194,7 +213,7 @@ class Checkpoints:
             written.append(part / f"random-{rank}.safetensors")
             randomness.save(written[-1], loop.accelerator.device)
         for path in written:
-            _flush(path)
+            flush(path)
 
     @contextmanager
     def _together(self, accelerator: Accelerator, part: Path, final: Path) -> Iterator[None]:
@@ -217,18 +236,6 @@ class Checkpoints:
                 f"the checkpoint {final} cannot be written: {next(filter(None, reasons))}. Earlier checkpoints are "
                 "untouched; make room or permission, then go on with --resume."
             ) from cause
-
-
-def whole(path: Path) -> bool:
-    """Whether a checkpoint has a manifest, and every file in it has the size and hash that the manifest says."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        return bool(manifest) and all(
-            (path / name).stat().st_size == told["bytes"] and _sha256(path / name) == told["sha256"]
-            for name, told in manifest.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def learning(loop: Loop, model: nn.Module) -> dict[str, Tensor]:
@@ -283,17 +290,3 @@ def _stored(folder: Path, kind: str) -> Iterator[tuple[str, list[Tensor]]]:
 
 def _number(path: Path) -> int:
     return int(path.stem.rpartition("-")[2])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Have the operating system put a file or folder on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -52,6 +52,12 @@ class History:
     seconds: float = 0.0
     pending: bool = False
     """Whether the last step still waits for its evaluation."""
+    judged: int = 0
+    """The last step that was evaluated."""
+    elapsed: float = 0.0
+    """Seconds of everything, evaluations and checkpoints too: what `max_minutes` limits."""
+    evaluation: float = 0.0
+    """Seconds of the longest evaluation."""
     best: float | None = None
     best_step: int | None = None
     best_epoch: float = 0.0
@@ -93,6 +99,8 @@ class Fit:
     spent: float = 0.0
     """Seconds of training that went before the first step: what never changes was computed."""
     history: History = field(default_factory=History)
+    began: float = 0.0
+    """When training would have begun, had it never been stopped."""
 
     def resume(self) -> bool:
         """Go on from the newest whole checkpoint; false where there is none and training starts from zero."""
@@ -111,30 +119,33 @@ class Fit:
             Stopped: when a stop was asked for; a checkpoint has been written.
             TrainingError: when the loss is no number (`Diverged`), or a checkpoint cannot be written.
         """
-        settings, history = self.loop.settings, self.history
-        deadline = time.monotonic() + 60 * settings.max_minutes - self.spent if settings.max_minutes else None
+        history = self.history
+        self.began = time.monotonic() - history.elapsed - self.spent
         history.seconds += self.spent
-        longest_evaluation = 0.0
         losses: list[Tensor] = []
         every = max(1, self.loop.total // LINES)
         steps = iter(self.loop)
         while True:
             if not history.pending:
-                if self._ended(deadline, longest_evaluation):
+                late = history.step > 0 and self._late()
+                if self._ended(late):
                     break
-                clock = time.perf_counter()
-                step = next(steps, None)
-                if step is None:
-                    break
-                self._record(step, losses, every, clock)
-                history.pending = step.ends_epoch or self._late(deadline, longest_evaluation)
+                if late:
+                    history.pending = True  # the time went elsewhere, on a slow disk say
+                else:
+                    clock = time.perf_counter()
+                    step = next(steps, None)
+                    if step is None:
+                        break
+                    self._record(step, losses, every, clock)
+                    history.pending = step.ends_epoch or self._late()
             if history.pending and not self._agreed(self.stop.asked is not None):
                 started = time.monotonic()
                 self._judge()
-                longest_evaluation = max(longest_evaluation, time.monotonic() - started)
+                history.evaluation = max(history.evaluation, time.monotonic() - started)
             self._keep()
         if self._agreed(self.checkpoints.due_last()):
-            self.checkpoints.save(self.loop, history.state())
+            self._save()
         self.loop.accelerator.wait_for_everyone()  # the main process has written the best weights
         if history.best_step is not None and history.without_gain:
             self.checkpoints.load_best(self.loop.accelerator.unwrap_model(self.loop.model), history.best_step)
@@ -174,32 +185,39 @@ class Fit:
             history.best, history.best_step, history.best_epoch = score, history.step, history.epoch
             self.checkpoints.save_best(self.loop)
         history.without_gain = 0 if gained else history.without_gain + 1
-        history.pending = False
+        history.pending, history.judged = False, history.step
         self.watch.evaluation(history.step, history.epoch, scores, gained)
 
     def _keep(self) -> None:
         """Write a checkpoint where one is due, and end here if a stop was asked for."""
         asked, due = self._any(self.stop.asked is not None, self.checkpoints.due(self.history.step))
         if asked or (due and not self.history.pending):
-            self.checkpoints.save(self.loop, self.history.state())
+            self._save()
         if asked:
             by = self.stop.asked or "a signal to another process"
             raise Stopped(f"stopped by {by} after step {self.history.step} of {self.loop.total}")
 
-    def _ended(self, deadline: float | None, evaluation: float) -> bool:
-        """Whether training ends before its last step."""
+    def _save(self) -> None:
+        """Write a checkpoint."""
+        self.history.elapsed = time.monotonic() - self.began
+        self.checkpoints.save(self.loop, self.history.state())
+
+    def _ended(self, late: bool) -> bool:
+        """Whether training ends before its last step; by the clock only once that has been judged."""
         patience = self.loop.settings.patience
         if patience and self.history.without_gain >= patience:
             self.watch.say(f"ended after {patience} evaluations without a better {self.metric}.")
             return True
-        if self.history.step and self._late(deadline, evaluation):
+        if late and self.history.judged == self.history.step:
             self.watch.say(f"ended after {self.loop.settings.max_minutes:g} minutes.")
             return True
         return False
 
-    def _late(self, deadline: float | None, evaluation: float) -> bool:
+    def _late(self) -> bool:
         """Whether the time that is left is needed for an evaluation."""
-        return deadline is not None and self._agreed(time.monotonic() + evaluation > deadline)
+        minutes = self.loop.settings.max_minutes
+        spent = time.monotonic() - self.began + self.history.evaluation
+        return minutes is not None and self._agreed(spent > 60 * minutes)
 
     def _agreed(self, here: bool) -> bool:
         """Whether any process says so: all must take the same turn."""

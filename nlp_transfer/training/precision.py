@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, GradientAccumulationPlugin
 
 from nlp_transfer.errors import RequestError
 from nlp_transfer.training import heap
@@ -87,4 +87,10 @@ def accelerator(precision: str, in_stages: bool = False, **arguments: Any) -> Ac
         # a second run in one process: Accelerate's state is a singleton that cannot be changed otherwise
         AcceleratorState._reset_state()
     stages = DistributedDataParallelKwargs(find_unused_parameters=in_stages)
-    return Accelerator(mixed_precision=mixed, kwargs_handlers=[stages], **arguments)
+    # gradients are added up and divided by the loop: neither the environment nor another loop of this process has a say
+    alone = GradientAccumulationPlugin(num_steps=1)
+    engine = Accelerator(
+        mixed_precision=mixed, kwargs_handlers=[stages], gradient_accumulation_plugin=alone, **arguments
+    )
+    engine.gradient_state._set_sync_gradients(True)  # one that was interrupted between two batches has left it off
+    return engine

@@ -1,0 +1,221 @@
+"""Training that is cut short, by the clock or by a kill, or that comes after others in its process or on their weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForSequenceClassification
+
+from nlp_transfer import Recipe, RequestError, Run, fine_tune, runs, samples
+from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.data.activations import Once
+from nlp_transfer.errors import Stopped, TrainingError
+from nlp_transfer.folder import RunFolder
+from nlp_transfer.progress import Recorder
+from nlp_transfer.training.checkpoints import Checkpoints
+
+
+def asked(model: Path, output: Path, **parts: Any) -> dict[str, Any]:
+    train = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "precision": "fp32", **parts.pop("train", {})}
+    data = {"source": str(samples.path("sentiment")), "limit": 80}
+    common = {"task": "sentiment", "data": data, "model": str(model), "output": output, "silent": True}
+    return {**common, "train": train, **parts}
+
+
+def stopped_after(step: int, request: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that a SIGTERM stops after a step."""
+    original = Recorder.step
+
+    def record(self: Recorder, *done: Any) -> None:
+        original(self, *done)
+        if done[0].number == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Recorder, "step", record)
+    with pytest.raises(Stopped):
+        fine_tune(**request)
+    monkeypatch.setattr(Recorder, "step", original)
+
+
+def judged(folder: Path) -> list[int]:
+    """The steps after which a run was evaluated."""
+    lines = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    return [line["step"] for line in lines if "validation" in line]
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.folder / "model" / "model.safetensors")
+
+
+@pytest.fixture
+def half(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The request of a run that was stopped in its last epoch, after two evaluations."""
+    request = asked(tiny_bert, tmp_path / "half")
+    stopped_after(25, request, monkeypatch)
+    return request
+
+
+# by the clock
+
+
+def test_the_last_step_is_judged_wherever_the_time_went(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Checkpoints._write
+
+    def slowly(self: Checkpoints, *words: Any) -> None:
+        time.sleep(0.4)
+        write(self, *words)
+
+    monkeypatch.setattr(Checkpoints, "_write", slowly)
+    limits = {"epochs": 50, "max_minutes": 0.02, "checkpoint_every": 1}
+    run = fine_tune(**asked(tiny_bert, tmp_path / "run", train=limits))
+    assert run.report["training"]["best_epoch"] > 0
+    assert judged(run.folder)[-1] == run.report["training"]["steps"]
+
+
+def test_a_resumed_run_whose_time_is_up_is_judged_at_once(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through = Once.through
+
+    def slowly(self: Once, *words: Any) -> Any:
+        time.sleep(3)
+        return through(self, *words)
+
+    request = asked(tiny_bert, tmp_path / "run", method="freeze", train={"max_minutes": 0.04})
+    stopped_after(3, request, monkeypatch)
+    monkeypatch.setattr(Once, "through", slowly)
+    run = fine_tune(**request, resume=True)
+    assert judged(run.folder) == [run.report["training"]["steps"]] == [3]
+
+
+def test_time_that_is_up_stays_up(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = asked(tiny_bert, tmp_path / "run", train={"epochs": 500, "max_minutes": 0.03, "checkpoint_every": 1})
+    original, ended = runs.Run.outputs, []
+
+    def outputs(self: Run, *words: Any, **named: Any) -> Any:
+        if not ended:
+            ended.append(max(judged(self.folder)))
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *words, **named)
+
+    monkeypatch.setattr(runs.Run, "outputs", outputs)
+    with pytest.raises(Stopped):
+        fine_tune(**request)
+    again = fine_tune(**request, resume=True)
+    # what the last checkpoint took to be written is all that may be left
+    assert ended[0] <= again.report["training"]["steps"] < 1.5 * ended[0]
+
+
+# after a stop
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut"])
+def test_best_weights_that_are_damaged_are_never_loaded(
+    damage: str, half: dict[str, Any], tiny_bert: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = fine_tune(**asked(tiny_bert, tmp_path / "whole"))
+    (best,) = (tmp_path / "half" / "checkpoints").glob("best-*")
+    file = best / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-4000] + b"A" * 4000 if damage == "changed" else content[: len(content) // 2])
+    run = fine_tune(**{**half, "silent": False}, resume=True)
+    said = capfd.readouterr().err
+    assert f"{best} is not whole and is ignored" in said
+    assert "the best weights so far are lost" in said
+    assert all(tensor.isfinite().all() and tensor.abs().max() < 100 for tensor in weights(run).values())
+    assert judged(run.folder)[-1] == judged(whole.folder)[-1] == run.report["training"]["steps"]
+
+
+def test_an_older_checkpoint_whose_best_is_whole_comes_first(tiny_bert: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    request = asked(tiny_bert, tmp_path / "half", train={"checkpoint_every": 9})
+    stopped_after(11, request, monkeypatch)
+    (best,) = (tmp_path / "half" / "checkpoints").glob("best-*")
+    (best / "model.safetensors").write_bytes(b"")
+    expected, run = fine_tune(**asked(tiny_bert, tmp_path / "whole")), fine_tune(**request, resume=True)
+    assert judged(run.folder) == judged(expected.folder)
+    for name, tensor in weights(expected).items():
+        assert torch.allclose(weights(run)[name], tensor, atol=1e-5), name
+
+
+def test_best_weights_that_went_meanwhile_are_an_error(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, writes=True, every=None)
+    with pytest.raises(TrainingError, match="best-00000003 is not whole any more"):
+        checkpoints.load_best(nn.Linear(1, 1), 3)
+
+
+def test_another_backbone_is_refused(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_bert, model)
+    request = asked(model, tmp_path / "run", method="lora")
+    stopped_after(5, request, monkeypatch)
+    file = model / "model.safetensors"
+    save_file({name: tensor + 0.01 for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    with pytest.raises(RequestError, match=r"the backbone is not what the checkpoint .* was trained on"):
+        fine_tune(**request, resume=True)
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_replacement_that_was_killed_is_never_mixed_with_what_it_replaced(
+    began: bool, tiny_bert: Path, tmp_path: Path
+) -> None:
+    request = asked(tiny_bert, tmp_path / "run", train={"max_steps": 1})
+    first = fine_tune(**request)
+    killed = RunFolder.open(first.folder, Recipe.read(first.folder / "recipe.yaml"), False, overwrite=True, writes=True)
+    killed.__enter__()
+    killed.lock.release()
+    if began:
+        (first.folder / "log.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
+    before = {path.name for path in first.folder.iterdir()} - {".replaced", ".lock"}
+    wrong = {**request, "data": str(tmp_path / "nowhere.csv"), "overwrite": True}
+    with pytest.raises(RequestError, match=r"nowhere\.csv"):
+        fine_tune(**wrong)
+    after = {path.name for path in first.folder.iterdir()}
+    assert after == before if began else {"report.json", "model", "recipe.yaml"} <= after
+    assert not (first.folder / ".replaced").exists()
+
+
+# after others
+
+
+def test_a_loop_that_was_interrupted_before_it_stops_no_step(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = fine_tune(**asked(tiny_bert, tmp_path / "alone", train={"epochs": 1}))
+    theirs = Accelerator(gradient_accumulation_steps=4)
+    with pytest.raises(KeyboardInterrupt), theirs.accumulate(nn.Linear(2, 2)):
+        raise KeyboardInterrupt
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    run = fine_tune(**asked(tiny_bert, tmp_path / "after", train={"epochs": 1}))
+    for name, tensor in weights(expected).items():
+        assert torch.allclose(weights(run)[name], tensor, atol=1e-6), name
+
+
+def test_a_run_with_a_pooled_head_is_a_backbone_like_its_own(tiny_bert: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"one {i}", "text_pair": f"two {i % 7}", "label": "ab"[i % 2]} for i in range(60)]
+    source = {"source": rows, "max_length": 16}
+    short = asked(tiny_bert, tmp_path / "first", task="classification", data=source, method="head")
+    first = fine_tune(**{**short, "train": {"max_steps": 5}})
+    plain, again = (Backbone.find(ModelSettings(str(each))) for each in (tiny_bert, first.folder))
+    assert again.tokenizer().model_input_names == plain.tokenizer().model_input_names
+    assert again.max_length(cap=False) == plain.max_length(cap=False) > 16
+    loaded = again.model(AutoModelForSequenceClassification, {"num_labels": 2}, dropout=0.5)
+    assert {part.p for part in loaded.model.modules() if isinstance(part, nn.Dropout)} == {0.5}
+    request = asked(first.folder, tmp_path / "second", task="classification", data={"source": rows, "max_length": 32})
+    second = fine_tune(**{**request, "train": {"max_steps": 1, "learning_rate": 1e-12, "precision": "fp32"}})
+    asked_for = [(row["text"], row["text_pair"]) for row in rows]
+    shares = [[each.probabilities["a"] for each in run.predict(asked_for)] for run in (first, second)]
+    np.testing.assert_allclose(shares[1], shares[0], atol=1e-5)
