@@ -19,7 +19,6 @@ from nlp_transfer.environment import processes
 from nlp_transfer.errors import Interrupted, RequestError
 from nlp_transfer.progress import Rows
 from nlp_transfer.runs import BATCH, Run
-from nlp_transfer.tasks import cells
 from nlp_transfer.training.signals import raised_signals
 
 How = tuple[int, str]
@@ -144,7 +143,7 @@ def _answers(
     batch_size, precision = how
     outputs, features = run.outputs(split, batch_size, precision=precision, again=False)
     run.unread(split, features, unread)
-    return list(cells(run.task.decode(outputs, features, split.rows)))
+    return [answer.cells() for answer in run.task.decode(outputs, features, split.rows)]
 
 
 def _refuse_new(stream: Stream, window: Window, fresh: Sequence[str], kind: str, added: set[str]) -> None:

@@ -102,6 +102,13 @@ def spans(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
             touched(SPAN)
 
 
+def moments(values: np.ndarray) -> tuple[float, float]:
+    """The mean of numbers and their standard deviation; no number where one is too large to be squared."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(values.mean())
+        return mean, float(np.sqrt(sum(((some - mean) ** 2).sum() for (some,) in spans(values)) / len(values)))
+
+
 def filled(coming: Iterable[Any], count: int, kind: Any) -> np.ndarray:
     """So many numbers that come one after the other (count,).
 

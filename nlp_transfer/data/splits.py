@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -74,7 +74,7 @@ def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: 
     first = found.pop("train")
     chosen = columns_of_all([first, *found.values()], columns, task, needed)
     train = checked(first, held(first, chosen, task), task, settings.skip_bad_rows, warnings)
-    task = _fitted(task, train)
+    task = _named(train, task.fit)
     splits = {"train": read(task, train, warnings)}
     for name, table in found.items():
         # by the fitted task: what it cannot read is a bad row too
@@ -97,6 +97,8 @@ def _load(settings: DataSettings, columns: Mapping[str, str], task: Task, seed: 
         kept, left = cut(splits["train"], task, surplus / len(splits["train"]), seed, exact=surplus)
         notes.append(f"train: {len(kept)} of {len(kept) + len(left)} rows, drawn by seed {seed}.")
         splits["train"] = kept
+    if len(splits["train"]) < whole:
+        task = _named(splits["train"], task.measured)
     warnings += inspected(task, splits)
     return Data(task, {name: splits[name] for name in NAMES if name in splits}, chosen, notes, warnings)
 
@@ -177,9 +179,10 @@ def _gone(before: Dataset, after: Dataset) -> Iterator[int]:
             yield place
 
 
-def _fitted(task: Task, split: Split) -> Task:
+def _named(split: Split, learned: Callable[[Dataset], Task]) -> Task:
+    """What a task learns from a split; what is wrong with that is said with the split's name."""
     try:
-        return task.fit(split.rows)
+        return learned(split.rows)
     except RowError as error:
         raise split.error(error) from error
     except RequestError as error:

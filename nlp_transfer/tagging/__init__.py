@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 
+from nlp_transfer.labels import class_weights
 from nlp_transfer.tagging import markup, mentions, schemes, words
 from nlp_transfer.tagging.mentions import Answer, Entity, Mention
 from nlp_transfer.tagging.words import Splitting
@@ -38,6 +39,22 @@ def read(text: Text, cell: Sequence[Any], scheme: str, splitting: Splitting) -> 
 def numbers(text: Text, spans: Sequence[Mention], types: Sequence[str], splitting: Splitting) -> np.ndarray:
     """The number of each word's tag (words,), as `schemes.names` counts them."""
     return words.tagged(words.places(text, splitting), spans, {kind: i for i, kind in enumerate(types)})
+
+
+def weights(
+    setting: str | Mapping[str, float],
+    texts: Sequence[Text],
+    every: Sequence[Sequence[Mention]],
+    types: Sequence[str],
+    splitting: Splitting,
+) -> tuple[float, ...] | None:
+    """What a word of each tag counts in the loss, as `labels.class_weights` has it for its type; None where all count 1."""
+    tags = np.concatenate([numbers(*row, types, splitting) for row in zip(texts, every, strict=True)])
+    classes = (schemes.OUTSIDE, *types)
+    counts = np.bincount((tags + 1) // 2, minlength=len(classes)).clip(1).tolist()
+    found = class_weights(setting, classes, dict(zip(classes, counts, strict=True)))
+    # of a type B- and I- count the same
+    return found and (found[0], *np.repeat(found[1:], 2).tolist())
 
 
 def answers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
@@ -144,6 +144,10 @@ class Task(ABC):
             RequestError, RowError: when no task can be made of these rows.
         """
 
+    def measured(self, rows: Dataset) -> Self:  # noqa: ARG002
+        """The fitted task with its numbers (weights, a scale) from rows that it has read: those left to train on by a cut."""
+        return self
+
     def brought_by(self, rows: Dataset) -> tuple[str, ...]:
         """The optional columns that rows have: what `fit` keeps as `brought`."""
         return tuple(name for name in self.optional_columns if name in rows.column_names)
@@ -277,11 +281,6 @@ def from_json(values: Mapping[str, Any]) -> Task:
     """A fitted task as `Task.to_json` gave it."""
     values = dict(values)
     return members.build(find(str(values.pop("name", None))), values)
-
-
-def cells(answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
-    """Answers as columns of an output file."""
-    return (answer.cells() for answer in answers)
 
 
 def names() -> list[str]:

@@ -97,6 +97,10 @@ class Classification(LongTexts, Task):
         classes = classes_of(counts, labels, sum(counts.values()), (*task.asked_columns, *task.answer_columns))
         return replace(task, classes=classes, weights=class_weights(self.class_weights, classes, counts))
 
+    def measured(self, rows: Dataset) -> Self:
+        """What each label counts in the loss, by these rows."""
+        return replace(self, weights=class_weights(self.class_weights, self.classes, Counter(cells(rows, "label"))))
+
     def read(self, rows: Dataset) -> Dataset:
         """Labels as text, each one that training had."""
         if "label" not in rows.column_names:

@@ -18,7 +18,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBas
 
 from nlp_transfer import tagging
 from nlp_transfer.errors import RequestError, RowError, did_you_mean, listing
-from nlp_transfer.labels import IMBALANCE, class_weights, rare_labels, similar_labels
+from nlp_transfer.labels import IMBALANCE, rare_labels, similar_labels
 from nlp_transfer.members import FITTED
 from nlp_transfer.questions.windows import separates
 from nlp_transfer.tagging import Text, markup, mentions, schemes, words
@@ -129,13 +129,13 @@ class Entities(Task):
         types = tuple(sorted({kind for spans in every for _, _, kind in spans}))
         if not types:
             raise RequestError("no training row has an entity: expected some to learn from.")
-        numbers = np.concatenate([tagging.numbers(*row, types, split) for row in zip(texts, every, strict=True)])
-        classes = (schemes.OUTSIDE, *types)
-        counts = np.bincount((numbers + 1) // 2, minlength=len(classes)).clip(1).tolist()
-        weights = class_weights(self.class_weights, classes, dict(zip(classes, counts, strict=True)))
-        # of a type B- and I- count the same
-        weights = weights and (weights[0], *np.repeat(weights[1:], 2).tolist())
+        weights = tagging.weights(self.class_weights, texts, every, types, split)
         return replace(self, types=types, scheme_read=scheme, of_tokens=of_tokens, split=split, weights=weights)
+
+    def measured(self, rows: Dataset) -> Self:
+        """What a word of each type counts, by these rows."""
+        texts, golds = column(rows, "text"), _golds(rows)
+        return replace(self, weights=tagging.weights(self.class_weights, texts, golds, self.types, self.split))
 
     def _read(self, text: Text, cell: Sequence[Any]) -> tuple[list[Mention], list[str]]:
         return tagging.read(text, cell, self.scheme_read, self.split)

@@ -148,17 +148,17 @@ class Regression(LongTexts, Task):
 
     def fit(self, rows: Dataset) -> Self:
         """Learn the targets' mean and standard deviation."""
+        return replace(self, brought=self.brought_by(rows)).measured(rows)
+
+    def measured(self, rows: Dataset) -> Self:
+        """The mean and standard deviation of these rows' targets."""
         targets = self._targets(rows)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean = float(targets.mean())
-            deviation = float(
-                np.sqrt(sum(((some - mean) ** 2).sum() for (some,) in scratch.spans(targets)) / len(targets))
-            )
+        mean, deviation = scratch.moments(targets)
         if not np.isfinite(deviation):
             raise RequestError("the targets are too large to be squared: give them another unit.")
         if not deviation:
             raise RequestError(f"every training row has the target {targets[0]:g}: expected numbers that differ.")
-        return replace(self, brought=self.brought_by(rows), mean=mean, deviation=deviation)
+        return replace(self, mean=mean, deviation=deviation)
 
     def read(self, rows: Dataset) -> Dataset:
         """Targets as numbers."""

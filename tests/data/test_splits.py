@@ -4,6 +4,7 @@ import csv
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import NAMES, fingerprint, load, load_one
 from nlp_transfer.errors import RequestError
 from nlp_transfer.tasks.classification import Classification
+from nlp_transfer.tasks.entities import Entities
+from nlp_transfer.tasks.regression import Regression
 from nlp_transfer.tasks.sentiment import Sentiment
 
 relaxed = settings(deadline=None, database=None, max_examples=40)
@@ -166,6 +169,33 @@ def test_a_limit_keeps_shares_and_follows_the_seed():
     assert texts(data) == texts(loaded(splits, 1, limit=100))
     assert texts(data)["train"] != texts(loaded(splits, 2, limit=100))["train"]
     assert any("100 of 1000" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("limit", [None, 30])
+def test_numbers_are_learned_from_the_rows_that_are_left_to_train_on(limit):
+    settings = DataSettings([{"text": f"text {i}", "target": i * i} for i in range(100)], limit=limit)
+    data = load(settings, {}, Regression(), 0)
+    targets = np.array(data.splits["train"].rows["target"])
+    assert len(targets) == (limit or 80)
+    assert (data.task.mean, data.task.deviation) == pytest.approx((targets.mean(), targets.std()))
+    rows = [{"text": f"text {i}", "label": "rare" if i % 20 == 0 else "usual"} for i in range(200)]
+    for task in (Classification(class_weights="balanced"), Classification()):
+        data = load(DataSettings(rows, limit=limit), {}, task, 0)
+        counts = Counter(data.splits["train"].rows["label"])
+        weights = tuple(sum(counts.values()) / 2 / counts[name] for name in ("rare", "usual"))
+        assert data.task.weights == (pytest.approx(weights) if task.class_weights == "balanced" else None)
+    words = [{"text": "Ada met Bob", "entities": entities(i)} for i in range(100)]
+    data = load(DataSettings(words, limit=limit), {}, Entities(class_weights="balanced"), 0)
+    left = data.splits["train"].rows["entities"]
+    spans = Counter(span["label"] for found in left for span in found)
+    counts = [3 * len(left) - sum(spans.values()), spans["A"], spans["B"]]
+    weights = [3 * len(left) / 3 / count for count in counts]
+    assert data.task.weights == pytest.approx([weights[0], weights[1], weights[1], weights[2], weights[2]])
+
+
+def entities(i):
+    """A, and in a third of all rows B."""
+    return [{"start": 0, "end": 3, "label": "A"}, {"start": 8, "end": 11, "label": "B"}][: 1 + (i % 3 == 0)]
 
 
 def test_a_limit_above_the_rows_changes_nothing():
