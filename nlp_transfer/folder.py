@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import artefacts
+from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.errors import RequestError, Stopped, discreet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import SCHEMA, write_json
@@ -58,7 +59,9 @@ class RunFolder:
         elif status and not overwrite:
             on = "" if status == "finished" else "go on with it by --resume, "
             raise RequestError(f"{path} holds a {status} run: {on}name another folder, or replace it with --overwrite.")
-        elif not status and path.exists() and any(child.name != LOCK for child in path.iterdir()):
+        elif status:
+            refuse_removing(path, recipe.data, [recipe.model.name])
+        elif path.exists() and any(child.name != LOCK for child in path.iterdir()):
             raise RequestError(f"{path} holds other files than a run's: name another folder with --output.")
         return cls(path, recipe, writes, resumes=bool(status and resume))
 
@@ -269,6 +272,20 @@ def _clear(path: Path) -> None:
     """Remove what a run wrote, and nothing else."""
     for name in PARTS:
         _remove(path / name)
+
+
+def refuse_removing(folder: Path, data: DataSettings, models: Iterable[str]) -> None:
+    """Refuse to replace what a folder holds by something that would be made of it.
+
+    Raises:
+        RequestError: where rows or a model that are to be read lie inside.
+    """
+    for place in (data.source, data.validation, data.test, *models):
+        known = isinstance(place, str | Path) and os.path.exists(place)
+        if known and Path(place).resolve().is_relative_to(folder.resolve()):
+            raise RequestError(
+                f"--overwrite would remove {place}, which is to be read: name another folder with --output."
+            )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -188,6 +188,16 @@ def test_a_replacement_that_was_killed_is_never_mixed_with_what_it_replaced(
     assert not (first.folder / ".replaced").exists()
 
 
+def test_a_run_is_not_replaced_by_one_that_is_made_of_it(tiny_bert: Path, tmp_path: Path) -> None:
+    first = fine_tune(**asked(tiny_bert, tmp_path / "run", train={"max_steps": 1}))
+    own = first.folder / "rows.csv"
+    shutil.copy(samples.path("sentiment") / "train.csv", own)
+    for parts in ({"model": str(first.folder)}, {"data": str(own)}):
+        with pytest.raises(RequestError, match=r"--overwrite would remove .*, which is to be read"):
+            fine_tune(**{**asked(tiny_bert, first.folder), **parts}, overwrite=True)
+    assert first.predict(["as before"])
+
+
 # after others
 
 

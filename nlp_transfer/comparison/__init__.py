@@ -24,7 +24,7 @@ from nlp_transfer.comparison.running import Running
 from nlp_transfer.configurations import Pin
 from nlp_transfer.data.splits import Data
 from nlp_transfer.errors import RequestError
-from nlp_transfer.folder import next_free
+from nlp_transfer.folder import next_free, refuse_removing
 from nlp_transfer.progress import Show
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.training.signals import stop_signals
@@ -155,7 +155,7 @@ def compare(
         if known:
             running.refuse_others()
         if overwrite:
-            _refuse_own(folder, agreed.grid)
+            refuse_removing(folder, agreed.grid.base.data, [each.model.name for each in agreed.grid.candidates])
             _clear(folder)
         if known is None and rows is not None:
             layout.lay_out(agreed.grid.base.data, rows, folder)
@@ -220,25 +220,6 @@ def _alone(folder: Path) -> Iterator[None]:
         for each in made:
             if not any(each.iterdir()):
                 each.rmdir()
-
-
-def _refuse_own(folder: Path, grid: Grid) -> None:
-    """Refuse to replace a comparison by one that reads its rows or its models.
-
-    Raises:
-        RequestError: for it.
-    """
-    data = grid.base.data
-    read = [data.source, data.validation, data.test, *(each.model.name for each in grid.candidates)]
-    for place in read:
-        if (
-            isinstance(place, str | Path)
-            and Path(place).exists()
-            and Path(place).resolve().is_relative_to(folder.resolve())
-        ):
-            raise RequestError(
-                f"--overwrite would remove {place}, which is to be read: name another folder with --output."
-            )
 
 
 def _clear(folder: Path) -> None:
