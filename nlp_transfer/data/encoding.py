@@ -6,8 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow.compute
@@ -62,7 +61,7 @@ def encoded(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, store
     return found
 
 
-def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Path | None = None) -> Dataset:
+def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: BinaryIO | None = None) -> Dataset:
     """Rows encoded, in memory or in a file that is mapped into it."""
 
     def encode(batch: Columns, indices: Sequence[int]) -> dict[str, list[Any]]:
@@ -73,12 +72,9 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
 
     if not len(rows):
         return rows.remove_columns(rows.column_names)
-    kept = pyarrow.BufferOutputStream()
+    kept = pyarrow.PythonFile(file, "w") if file else pyarrow.BufferOutputStream()
     # as `map` does it, but the rows of a selection are not fetched one by one, and no page of their file stays in memory
-    with (
-        quiet(),
-        ArrowWriter(**({"path": str(file)} if file else {"stream": kept}), writer_batch_size=WRITTEN) as writer,
-    ):
+    with quiet(), ArrowWriter(stream=kept, writer_batch_size=WRITTEN) as writer:
         held: dict[str, list[Any]] = {}
         for start, window in windows(rows, rows.column_names, BATCH):
             for name, cells in encode(window.to_pydict(), range(start, start + window.num_rows)).items():
@@ -88,20 +84,20 @@ def anew(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, file: Pa
                 held = {}
         if held:
             writer.write_batch(held)
-        writer.finalize()
+        writer.finalize(close_stream=False)
     if file is None:
         table = pyarrow.ipc.open_stream(kept.getvalue()).read_all()
         return Dataset(InMemoryTable(table), fingerprint=f"{rows._fingerprint[:32]}-encoded")
-    with file.open("rb") as written:
-        return mapped(written)
+    file.flush()
+    return mapped(file)
 
 
 def made(rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     """Rows encoded for this process alone: in memory, or, where they are many, in a mapped file without a name."""
     if rows.data.nbytes * len(rows) < LARGE * max(1, rows.data.num_rows):
         return anew(rows, task, tokenizer)
-    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
-        return anew(rows, task, tokenizer, Path(folder) / ENCODED)
+    with tempfile.TemporaryFile(dir=scratch()) as file:
+        return anew(rows, task, tokenizer, file)
 
 
 def tokens_in(*columns: Dataset) -> np.ndarray:
@@ -121,15 +117,16 @@ def _from_store(store: Store, key: str, rows: Dataset, task: Task, tokenizer: Pr
                 if making:
                     started = time.perf_counter()
                     try:
-                        anew(rows, task, tokenizer, making.path / ENCODED)
+                        with (making.path / ENCODED).open("w+b") as file:
+                            anew(rows, task, tokenizer, file)
                         store.make_room((making.path / ENCODED).stat().st_size, making.path)
                         entry = making.keep(seconds=time.perf_counter() - started, rows=len(rows))
                     except (NoRoom, OSError) as reason:  # a full disk among them
                         store.say(f"encoded rows are kept for this run alone: {reason}.")
     with suppress(OSError):  # who makes room may have removed it meanwhile
         if entry is not None:
-            with (entry.path / ENCODED).open("rb") as file:
-                return mapped(file)
+            with (entry.path / ENCODED).open("rb") as found:
+                return mapped(found)
     return made(rows, task, tokenizer)
 
 

@@ -32,6 +32,7 @@ from nlp_transfer.rows import Writer, column, windows
 from nlp_transfer.runs import Run, load_run
 from nlp_transfer.scratch import selected
 from nlp_transfer.tasks import Task, find, names
+from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.training.batch import Batch
 
 WORDS = ("rain", "sun", "a cold wind", "the old bridge", "two boats", "bread", "an empty street", "snow")
@@ -232,9 +233,29 @@ def test_rows_are_encoded_into_a_file_as_into_memory(name: str, tmp_path: Path, 
     data = load(DataSettings(source={"train": sample, "validation": sample, "test": sample}), {}, task, seed=0)
     tokenizer, chosen = Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(32), data.splits["train"].rows
     held = encoding.anew(chosen, data.task, tokenizer)
-    laid_out = encoding.anew(chosen, data.task, tokenizer, tmp_path / "rows.arrow")
+    with (tmp_path / "rows.arrow").open("w+b") as file:
+        laid_out = encoding.anew(chosen, data.task, tokenizer, file)
     assert laid_out.features == held.features
     assert laid_out.to_dict() == held.to_dict()
+
+
+def test_a_kill_leaves_nothing_of_rows_that_are_encoded_into_a_file(
+    tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Watched(Classification):
+        def encode(self, rows: Any, tokenizer: Any) -> Any:
+            seen.extend(tmp_path.iterdir())
+            return super().encode(rows, tokenizer)
+
+    monkeypatch.setattr(encoding, "LARGE", 0)
+    monkeypatch.setattr(encoding, "scratch", lambda: tmp_path)
+    rows = Dataset.from_dict({"text": ["a text"] * 3000, "label": ["a", "b", "a"] * 1000})
+    tokenizer = Backbone.find(ModelSettings(str(tiny_bert))).tokenizer(16)
+    made = encoding.made(rows, Watched(classes=("a", "b")), tokenizer)
+    assert len(made) == 3000
+    assert seen == []
 
 
 @pytest.mark.parametrize("name", names())
