@@ -12,7 +12,6 @@ import numpy as np
 from nlp_transfer.configurations import Pin
 from nlp_transfer.data import writers
 from nlp_transfer.data.checks import PLACE, Split
-from nlp_transfer.data.columns import LargeColumns
 from nlp_transfer.data.sources import single
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.evaluation.answers import answers_at, surest
@@ -106,8 +105,7 @@ def write_errors(judgement: Judgement, source: Any, target: Path) -> int:
         return {**row, **{renamed[name]: cell for name, cell in added.items()}}
 
     wrong = surest(judgement.mistakes)
-    types = table.columns.types if isinstance(table.columns, LargeColumns) else None
-    with writers.writing(target, kind, [*table.columns, *renamed.values()], types) as write:
+    with writers.writing(target, kind, [*table.columns, *renamed.values()], table.types) as write:
         while some := list(islice(wrong, TOGETHER)):
             answers = answers_at(judgement.answers, [mistake.row for mistake in some])
             write([record(*each) for each in zip(some, answers, strict=True)])

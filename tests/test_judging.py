@@ -12,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from datasets import Dataset
@@ -227,6 +229,23 @@ def test_no_wrong_answer_is_a_file_with_a_header_alone(runs: Path, tmp_path: Pat
     header = (tmp_path / "wrong.csv").read_text(encoding="utf-8")
     names = f"predicted_label,probability,probability_{min(label, other)},probability_{max(label, other)}"
     assert header == f"text,label,place,gold,{names}\n"
+
+
+def test_columns_keep_their_types_beside_wrong_answers(runs: Path, tmp_path: Path) -> None:
+    label = load_run(runs / "one").predict("a text")[0].label
+    other = {"negative": "positive", "positive": "negative"}[label]
+    columns = {
+        "text": pyarrow.array(["a text"]),
+        "label": pyarrow.array([other]),
+        "id": pyarrow.array([2**63 + 1], pyarrow.uint64()),
+        "at": pyarrow.array([1577836800123456789], pyarrow.timestamp("ns")),
+        "share": pyarrow.array([0.1], pyarrow.float32()),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "test.parquet")
+    words = [str(runs / "one"), "--data", str(tmp_path / "test.parquet"), "--errors", str(tmp_path / "wrong.parquet")]
+    assert cli.main(["evaluate", *words]) == 0
+    wrong = pyarrow.parquet.read_table(tmp_path / "wrong.parquet")
+    assert {name: wrong.column(name).combine_chunks() for name in columns} == columns
 
 
 def test_the_report_says_what_goes_wrong(runs: Path) -> None:

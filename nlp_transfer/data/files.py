@@ -35,6 +35,8 @@ class Table:
     places: Sequence[int]
     bad: list[tuple[int, str]] = field(default_factory=list)
     """Rows that could not be read at all: where, and why."""
+    types: Mapping[str, pyarrow.DataType] = field(default_factory=dict)
+    """Of the columns, where the file says them."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -116,9 +118,10 @@ def _parquet(origin: str, path: Path, content: BinaryIO) -> Table:
         large = parquet.Columns(origin, path, file) if parquet.are_large([file]) else None
         content.seek(0)
     if large is not None:
-        return Table(origin, unit(".parquet"), large, range(1, large.rows + 1))
+        return Table(origin, unit(".parquet"), large, range(1, large.rows + 1), types=large.types)
     file = parquet.opened(origin, pyarrow.BufferReader(content.read()))
     with parquet.refused(origin):
         table = file.read()
     columns = {name: parquet.cells(table.column(name)) for name in table.column_names}
-    return Table(origin, unit(".parquet"), columns, list(range(1, table.num_rows + 1)))
+    types = dict(zip(table.column_names, table.schema.types, strict=True))
+    return Table(origin, unit(".parquet"), columns, list(range(1, table.num_rows + 1)), types=types)

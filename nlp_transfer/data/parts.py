@@ -64,9 +64,9 @@ def read(paths: Sequence[Path]) -> Table:
     if not rows:
         raise RequestError(f"{origin} holds no rows.")
     if large:
-        return Table(origin, files.unit(".parquet"), Parts(several), rows)
+        return Table(origin, files.unit(".parquet"), Parts(several), rows, types=several[0].types)
     columns = {column: [cell for each in several for cell in each[column]] for column in several[0].types}
-    return Table(origin, files.unit(".parquet"), columns, list(rows))
+    return Table(origin, files.unit(".parquet"), columns, list(rows), types=several[0].types)
 
 
 def _typed(columns: parquet.Columns) -> str:

@@ -173,9 +173,10 @@ def _from_dataset(rows: datasets.Dataset, origin: str) -> Table:
     if not len(rows):
         raise RequestError(f"{origin} holds no rows.")
     places = range(1, len(rows) + 1)
-    large = len(rows) > columns.MANY or rows.data.nbytes * len(rows) > columns.LARGE * rows.data.num_rows
-    if large and rows.format["type"] is None:
-        return Table(origin, "row", _OfDataset(rows), places)
+    many = len(rows) > columns.MANY or rows.data.nbytes * len(rows) > columns.LARGE * rows.data.num_rows
+    if many and rows.format["type"] is None:
+        large = _OfDataset(rows)
+        return Table(origin, "row", large, places, types=large.types)
     cells = {name: _named(rows[name][:], feature) for name, feature in rows.features.items()}
     return Table(origin, "row", cells, list(places))
 
