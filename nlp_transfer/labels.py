@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 from collections import Counter, defaultdict
@@ -13,6 +12,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
 from nlp_transfer.errors import RequestError, did_you_mean, listing
+from nlp_transfer.written import listed
 
 LABEL_NAMES = (
     "label",
@@ -55,7 +55,7 @@ def flag(cell: Any) -> bool | None:
 
 def separator_of(cells: Iterable[Any]) -> str:
     """What stands between the labels of cells: the first of `SEPARATORS` that a text holds; empty where none does."""
-    written = (cell for cell in cells if isinstance(cell, str) and _listed(cell.strip()) is None)
+    written = (cell for cell in cells if isinstance(cell, str) and listed(cell) is None)
     held = {mark for cell in written for mark in SEPARATORS if mark in cell}
     return next((mark for mark in SEPARATORS if mark in held), "")
 
@@ -71,8 +71,8 @@ def names_in(cell: Any, separator: str) -> list[str] | None:
         flags = {name: flag(said) for name, said in cell.items()}
         return None if None in flags.values() else [name for name, yes in flags.items() if yes]
     if isinstance(cell, str):
-        listed = _listed(cell.strip())
-        cell = listed if listed is not None else (cell.split(separator) if separator else [cell])
+        found = listed(cell)
+        cell = found if found is not None else (cell.split(separator) if separator else [cell])
     names = cell if isinstance(cell, list) else [cell]
     if any(name is None or name != name or isinstance(name, list | dict | bytes) for name in names):
         return None
@@ -94,16 +94,6 @@ def known_names_in(cell: Any, separator: str, classes: Sequence[str]) -> list[st
             if enough(name in classes for name in split):
                 return split
     return names
-
-
-def _listed(text: str) -> list[Any] | None:
-    """The list that a text is, as JSON and Python write lists of words; None where it is none."""
-    if not (text.startswith("[") and text.endswith("]")):
-        return None
-    try:
-        return list(ast.literal_eval(text))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
 
 
 def label_order(label: str) -> tuple[int, float, str]:

@@ -16,7 +16,7 @@ from nlp_transfer.data.streams import STANDARD, Stream, Window
 from nlp_transfer.data.unread import Unread
 from nlp_transfer.data.writers import Write
 from nlp_transfer.environment import processes
-from nlp_transfer.errors import Interrupted, RequestError
+from nlp_transfer.errors import Interrupted, RequestError, listing
 from nlp_transfer.progress import Rows
 from nlp_transfer.runs import BATCH, Run
 from nlp_transfer.training.signals import raised_signals
@@ -110,6 +110,11 @@ def _answer(
                     stream.table(window, fresh), run.task, False, columns, run.report["data"]["columns"]
                 )
             answers = _answers(run, stream, window, chosen, how, unread)
+            if shown.done and (late := [name for name in answers[0] if name not in renamed]):
+                raise RequestError(
+                    f"{stream.origin}, {stream.unit} {window.places[0]}: from here on answers have {listing(late)} too, which "
+                    "those before have not: keep texts and lists of tokens in files of their own."
+                )
             if not shown.done:
                 names = fresh
                 renamed = writers.beside(names, answers[0])

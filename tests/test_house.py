@@ -37,7 +37,7 @@ LAYERS = (
     ("scratch",),
     (
         *("arguments", "models", "environment", "figures", "flags", "samples", "members", "quiet", "rows"),
-        *("architectures", "configurations"),
+        *("architectures", "configurations", "written"),
     ),
     ("errors", "startup"),
 )

@@ -36,7 +36,7 @@ def choose_columns(
         if (other := by_column.setdefault(column, name)) != name:
             raise RequestError(f'--columns.{other} and --columns.{name} both name "{column}": expected two columns.')
     folded: dict[str, str] = {}
-    for name in table.columns:
+    for name in sorted(table.columns, key=lambda column: column != column.strip().lower()):  # exact names first
         folded.setdefault(name.strip().lower(), name)
     chosen: dict[str, str] = {}
     together = _together(folded, given, task, [*needed, *also])

@@ -75,7 +75,7 @@ def _is_comment(width: int, line: tuple[int, str]) -> bool:
 
 
 def _columns(line: str) -> list[str]:
-    return line.split("\t") if "\t" in line else line.split()
+    return line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[Sentence]:

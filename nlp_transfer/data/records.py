@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from nlp_transfer.data.conll import CONLL, sentences
@@ -52,7 +52,8 @@ def records(origin: str, kind: str, content: BinaryIO, bad: list[tuple[int, str]
     if kind in (".csv", ".tsv"):
         # spreadsheets of many countries write semicolons into a .csv
         bare, marks = re.sub('"[^"]*"', "", head[-1]), "\t" if kind == ".tsv" else ",;\t"
-        yield from _separated(origin, every, max(marks, key=lambda mark: (bare.count(mark), mark == ",")), bad)
+        mark = max(marks, key=lambda mark: (bare.count(mark), mark == ","))
+        yield from _separated(origin, every, mark, bad, plain=kind == ".tsv")
     elif kind in CONLL:
         yield from sentences(every, bad)
     elif kind == ".json":
@@ -61,14 +62,25 @@ def records(origin: str, kind: str, content: BinaryIO, bad: list[tuple[int, str]
         yield from _json_lines(every, bad)
 
 
-def _separated(origin: str, text: Iterable[str], delimiter: str, bad: list[tuple[int, str]]) -> Iterator[Record]:
+def _separated(
+    origin: str, text: Iterable[str], delimiter: str, bad: list[tuple[int, str]], plain: bool = False
+) -> Iterator[Record]:
+    """Rows with cells between delimiters, quoted where they must be.
+
+    Where `plain` (many .tsv files know no quotes: a quote is one), lines whose quotes make no rows of lines are taken as they
+    stand, if each has a cell for every column.
+    """
     csv.field_size_limit(sys.maxsize)
     source = _Rereadable(text)
     names: list[str] | None = None
     while True:
         try:
             for cells in csv.reader(source, delimiter=delimiter, strict=True):
+                unquoted = _unquoted(source.held, names) if plain and len(source.held) > 1 else []
                 place = source.take()
+                if unquoted:
+                    yield from enumerate(unquoted, place)
+                    continue
                 blank = not any(cell.strip() for cell in cells)
                 if names is None:
                     names = None if blank else _header(origin, place, cells)
@@ -87,7 +99,19 @@ def _separated(origin: str, text: Iterable[str], delimiter: str, bad: list[tuple
                 reason = "a quote is opened and never closed"
             if names is None:
                 raise RequestError(f"{origin}, line {source.place}: {reason}.") from error
-            bad.append((source.go_back(), reason))
+            unquoted = _unquoted(source.held[:1], names) if plain else []
+            place = source.go_back()
+            yield from ((place, row) for row in unquoted)
+            if not unquoted:
+                bad.append((place, reason))
+
+
+def _unquoted(lines: Sequence[str], names: Sequence[str] | None) -> list[dict[str, str]]:
+    """Rows without quotes, where every line has a cell for each of several columns; else none."""
+    rows = [line.rstrip("\r\n").split("\t") for line in lines]
+    if not names or len(names) < 2 or any(len(cells) != len(names) for cells in rows):
+        return []
+    return [dict(zip(names, cells, strict=True)) for cells in rows]
 
 
 class _Unclosed(csv.Error):

@@ -166,12 +166,16 @@ def _plain(cell: Any) -> Any:
         return cell.item()
     if isinstance(cell, Mapping):
         return {name: _plain(each) for name, each in cell.items()}
-    return [_plain(each) for each in cell] if isinstance(cell, list) else cell
+    if isinstance(cell, set | frozenset):
+        return sorted(map(_plain, cell), key=str)
+    return [_plain(each) for each in cell] if isinstance(cell, list | tuple) else cell
 
 
 def _from_dataset(rows: datasets.Dataset, origin: str) -> Table:
     if not len(rows):
         raise RequestError(f"{origin} holds no rows.")
+    if rows.format["type"] not in (None, "custom"):
+        rows = rows.with_format(None)  # of tensors, arrays or frames; a transform of the user's own stays
     places = range(1, len(rows) + 1)
     many = len(rows) > columns.MANY or rows.data.nbytes * len(rows) > columns.LARGE * rows.data.num_rows
     if many and rows.format["type"] is None:
@@ -206,7 +210,7 @@ class _OfDataset(LargeColumns):
 
 def _inside(feature: Any) -> Any:
     """What a feature holds, once or in a list."""
-    return feature.feature if isinstance(feature, datasets.List) else feature
+    return feature.feature if isinstance(feature, datasets.List | datasets.LargeList) else feature
 
 
 def _named(cells: list[Any], feature: Any) -> list[Any]:

@@ -66,8 +66,16 @@ class PooledClassifier(Headed):
         # with keys and values from outside the mask begins with theirs, which have no states
         attention_mask = attention_mask[:, -states.shape[1] :]
         logits = self.classifier(self.dropout(pool(states, attention_mask, self.config.pooling)))
-        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+        loss = None if labels is None else self._loss(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """As the heads of transformers have it for the kind of problem that the configuration names."""
+        if self.config.problem_type == "regression":
+            return nn.functional.mse_loss(logits.squeeze(), labels.squeeze().float())
+        if self.config.problem_type == "multi_label_classification":
+            return nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
+        return nn.functional.cross_entropy(logits, labels)
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:

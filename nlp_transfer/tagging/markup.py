@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from nlp_transfer.written import listed
 
 Span = tuple[int, int, str]
 """Characters of a text from and to (that one is none of it), and a type."""
@@ -182,11 +182,4 @@ def _listed(cell: Any) -> Sequence[Any] | None:
     """The list that a cell is, or that its text writes as JSON and Python do; None where it is none."""
     if isinstance(cell, list | tuple):
         return cell
-    if not (isinstance(cell, str) and cell.strip().startswith("[") and cell.strip().endswith("]")):
-        return None
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return list(read(cell.strip()))
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            continue
-    return None
+    return listed(cell) if isinstance(cell, str) else None

@@ -87,6 +87,15 @@ class Classification(LongTexts, Task):
     weights: tuple[float, ...] | None = field(default=None, metadata=FITTED)
     temperature: float = field(default=1.0, metadata=FITTED)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # as they are read from rows: in Python numbers may be given
+        if self.labels:
+            object.__setattr__(self, "labels", tuple(map(label_text, self.labels)))
+        if isinstance(self.class_weights, dict):
+            named = {label_text(name): weight for name, weight in self.class_weights.items()}
+            object.__setattr__(self, "class_weights", named)
+
     def fit(self, rows: Dataset) -> Self:
         """Learn the labels and what each counts in the loss."""
         return self._fitted(self.labels, Counter(_labels(rows)), rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -132,13 +133,12 @@ class Regression(LongTexts, Task):
     def _number(self, cell: Any) -> float | None:
         """The number that a cell is; None where it is none."""
         if isinstance(cell, str):
-            written = cell.strip()
+            cell = cell.strip()
             if self.decimal == ",":
-                written = written.replace(".", "?").replace(",", ".")
-            if not NUMBER.fullmatch(written):
+                cell = cell.replace(".", "?").replace(",", ".")
+            if not NUMBER.fullmatch(cell):
                 return None
-            cell = written
-        elif isinstance(cell, bool) or not isinstance(cell, int | float):
+        elif isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
             return None
         try:
             number = float(cell)

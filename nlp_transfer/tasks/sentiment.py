@@ -34,6 +34,7 @@ NUMBERS: tuple[dict[str, str], ...] = (
     {"-1": "negative", "1": "positive"},
     {"-1": "negative", "0": "neutral", "1": "positive"},
     {"0": "negative", "1": "neutral", "2": "positive"},
+    {"1": "negative", "2": "neutral", "3": "positive"},
     {"0": "negative", "4": "positive"},
     {"0": "negative", "2": "neutral", "4": "positive"},
     {"false": "negative", "true": "positive"},

@@ -42,6 +42,11 @@ def test_the_form_of_conll_2003() -> None:
     )
 
 
+def test_blanks_that_do_not_break_are_part_of_a_token() -> None:
+    rows = found("10\u00a0000 NN O\nAda\u3000B  NN B-PER \n")[0]
+    assert rows == [(1, {"tokens": ["10\u00a0000", "Ada\u3000B"], "tags": ["O", "B-PER"]})]
+
+
 def test_tabs_keep_blanks_inside_tokens() -> None:
     assert found("New York\tB-LOC\n\n")[0] == [(1, {"tokens": ["New York"], "tags": ["B-LOC"]})]
 

@@ -141,6 +141,23 @@ def test_csv_finds_its_delimiter_in_the_header(write, delimiter):
     assert rows_of(files.read(write("foreign.csv", as_csv(ROWS, delimiter)))) == ROWS
 
 
+def test_a_tsv_may_know_no_quotes(write):
+    """As GLUE's, of which many a line begins with a quote or has one inside."""
+    lines = ['"Great movie\tpos', 'Bad movie"\tneg', '"Good" so they say\tpos', 'One more "\tneg', '"Great movie"\tpos']
+    table = files.read(write("a.tsv", "\n".join(["text\tlabel", *lines]) + "\n"))
+    assert table.columns["text"] == [line.split("\t")[0] for line in lines[:-1]] + ["Great movie"]
+    assert (table.columns["label"], table.places, table.bad) == (["pos", "neg"] * 2 + ["pos"], [2, 3, 4, 5, 6], [])
+
+
+def test_a_tsv_may_have_quotes(write):
+    lines = ['"two\nlines\tof ""one"" text"\tpos', '"open\tneg\textra', "b\tneg"]
+    table = files.read(write("a.tsv", "\n".join(["text\tlabel", *lines]) + "\n"))
+    assert table.columns == {"text": ['two\nlines\tof "one" text', "b"], "label": ["pos", "neg"]}
+    assert [place for place, _ in table.bad] == [4]
+    one = files.read(write("b.tsv", 'text\n"two\nlines"\nb\n'))
+    assert one.columns == {"text": ["two\nlines", "b"]}
+
+
 def test_a_tsv_may_hold_commas_and_semicolons(write):
     path = write("a.tsv", "text,or;so\tlabel\na, b; c\tx\n")
     assert rows_of(files.read(path)) == [{"text,or;so": "a, b; c", "label": "x"}]

@@ -228,6 +228,28 @@ def test_class_labels_become_names_and_minus_one_is_missing():
     assert sources.open_source(rows)["train"].columns["label"] == ["yes", None, "no", None]
 
 
+@pytest.mark.parametrize("form", ["torch", "numpy", "pandas", "arrow"])
+@pytest.mark.parametrize("several", [None, datasets.List, datasets.LargeList])
+def test_the_format_of_a_data_set_changes_no_cell(form, several):
+    label = datasets.ClassLabel(names=["no", "yes"])
+    features = {"text": datasets.Value("string"), "label": several(label) if several else label}
+    cells = {"text": ["a", "b"], "label": [[1], [0, 1]] if several else [1, 0]}
+    rows = datasets.Dataset.from_dict(cells, features=datasets.Features(features))
+    found = sources.open_source(rows.with_format(form, columns=["label"]))["train"].columns
+    assert dict(found) == {"text": ["a", "b"], "label": [["yes"], ["no", "yes"]] if several else ["yes", "no"]}
+
+
+def test_a_transform_of_a_data_set_is_its_rows():
+    rows = datasets.Dataset.from_dict({"text": ["a"]}).with_transform(lambda _: {"text": ["of the transform"]})
+    assert sources.open_source(rows)["train"].columns == {"text": ["of the transform"]}
+
+
+def test_tuples_and_sets_are_lists():
+    rows = [{"labels": ("b", "a"), "spans": [(0, numpy.int64(2), "P")]}, {"labels": {"b", "a"}, "spans": ()}]
+    columns = sources.open_source(rows)["train"].columns
+    assert columns == {"labels": [["b", "a"], ["a", "b"]], "spans": [[[0, 2, "P"]], []]}
+
+
 @pytest.mark.parametrize("kind", [dict, datasets.DatasetDict])
 def test_splits_in_memory_under_their_usual_names(kind):
     def some(n):

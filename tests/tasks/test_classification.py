@@ -65,6 +65,11 @@ def test_whole_numbers_lose_their_decimal_point(label, text):
     assert label_text(label) == text
 
 
+def test_numbers_in_settings_are_labels():
+    task = Classification(labels=(1, 0), class_weights={0: 2.0, 1.0: 3})
+    assert (task.labels, task.class_weights) == (("1", "0"), {"0": 2.0, "1": 3})
+
+
 def test_given_labels_keep_their_order():
     assert fitted(["a", "b", "c"] * 2, labels=("c", "a", "b")).classes == ("c", "a", "b")
 

@@ -37,6 +37,7 @@ def fitted(cells=SETS, /, **given):
         (["a", "a|b", "", "c", "b", "c|a|a"], "|"),
         (['["a"]', "['a', 'b']", "[]", '["c"]', "['b']", '["a","c"]'], ""),
         (SETS, ""),
+        (["['a']", "['a' 'b']", "[]", "['c']", '["b"]', "['a'\n 'c']"], ""),  # of numpy, by pandas
         ([{"a": f"{'a' in s:d}", "b": str("b" in s), "c": "x" if "c" in s else ""} for s in SETS], ""),
     ],
 )
@@ -50,6 +51,7 @@ def test_every_form_of_labels_is_read_the_same(cells, separator):
 
 def test_numbers_are_labels_too_and_a_separator_can_be_named():
     assert fitted([[1, 2], [10], [2.0], [1, 10]]).classes == ("1", "2", "10")
+    assert fitted(["[ 1  2]", "[10]", "[2.]", "[ 1 10]"]).classes == ("1", "2", "10")
     assert fitted(["Paris, France", "Rome, Italy/Paris, France"], separator="/").classes == (
         "Paris, France",
         "Rome, Italy",

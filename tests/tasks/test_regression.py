@@ -1,6 +1,7 @@
 """Regression: numbers in, a scale learned, numbers out in their own unit, with intervals that hold."""
 
 import json
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,6 +36,7 @@ def fitted(targets=(1.0, 2.0, 3.0, 6.0), **given):
         (".5", ".", 0.5),
         (7, ".", 7),
         (0.25, ".", 0.25),
+        (Decimal("0.25"), ".", 0.25),
         ("3,5", ",", 3.5),
         ("3", ",", 3),
     ],

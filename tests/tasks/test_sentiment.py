@@ -58,6 +58,7 @@ def test_spellings_may_be_mixed():
         (["positive", "negative"], ("negative", "positive")),
         (["positive", "neutral", "negative"], ("negative", "neutral", "positive")),
         (["positive", "neutral"], ("neutral", "positive")),
+        ([1, 2, 3], ("negative", "neutral", "positive")),
     ],
 )
 def test_classes_run_from_negative_to_positive(labels, classes):
