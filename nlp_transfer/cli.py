@@ -106,8 +106,9 @@ def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None
 
 
 def _train(words: list[str]) -> None:
-    words, processes = apart(words)
-    options = training(words)
+    asked = [word for word in words if word in ("-h", "--help")]  # no flag with a value, as `apart` would have it
+    words, processes = apart([word for word in words if word not in asked])
+    options = training([*words, *asked])
     if processes > 1:
         raise SystemExit(launch(["train", *words], processes))
     from nlp_transfer.environment import speaks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -62,6 +63,7 @@ def merge(
                 lost.append(f"{other}.{name} {settings.pop(name)}")
         if lost and said is not None:
             said.append(f"{section} {value['name']} replaces {was}, whose {', '.join(lost)} no longer apply.")
+    _drop_revision(under.get("model"), over.get("model"), said)
     for section, value in over.items():
         beneath = under.get(section)
         if not isinstance(value, dict) or not isinstance(beneath, dict):
@@ -70,6 +72,20 @@ def merge(
         for name, setting in value.items():
             both = isinstance(setting, dict) and isinstance(beneath.get(name), dict)
             beneath[name] = {**beneath[name], **setting} if both else setting
+
+
+def _drop_revision(under: Any, over: Any, said: list[str] | None) -> None:
+    """Take from a model the commit of another that it replaces."""
+    if (
+        not isinstance(under, dict)
+        or not isinstance(over, dict)
+        or over.get("name", under.get("name")) == under.get("name")
+    ):
+        return
+    if (lost := under.pop("revision", None)) and "revision" not in over and said is not None:
+        said.append(
+            f"model {over['name']} replaces {under.get('name')}, whose model.revision {lost} no longer applies."
+        )
 
 
 def flags(arguments: Sequence[str]) -> Values:
@@ -105,7 +121,10 @@ def _separated(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
 def words(value: Any) -> Any:
     """A list of words, from a flag's "a,b" or a YAML list in which numbers are words too."""
     if isinstance(value, str):
-        value = None if value == "null" else [word.strip() for word in value.strip("[]").split(",") if word.strip()]
+        # brackets around all of it are those of a list; others, and what stands in them, belong to an expression
+        inside = re.sub(r"^\s*\[([^\[\]]*)\]\s*$", r"\1", value)
+        listed = re.split(r",(?![^\[({]*[\])}])", inside)
+        value = None if value == "null" else [word.strip() for word in listed if word.strip()]
     if isinstance(value, list | tuple):
         return [str(word) if isinstance(word, int | float) and not isinstance(word, bool) else word for word in value]
     return value

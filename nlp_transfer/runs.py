@@ -229,7 +229,9 @@ class Run:
 
         api = HfApi(token=token)
         address = api.create_repo(repo_id, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo_id, folder_path=self.artefact, commit_message="Model")
+        # a tuner or weights of an earlier run would be taken for this one's
+        old = ["*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json"]
+        api.upload_folder(repo_id=repo_id, folder_path=self.artefact, commit_message="Model", delete_patterns=old)
         with TemporaryDirectory() as shared:
             for name in ("task.json", "recipe.yaml", "README.md"):
                 shutil.copy(self.folder / name, shared)

@@ -41,7 +41,9 @@ def wrapped(model: nn.Module, config: Any, head: Sequence[str], top: int = 0, al
     """
     kinds = [kind for kind, classes in TASK_TYPES.items() if type(model).__name__ in classes.values()]
     config.task_type = kinds[0] if kinds else None
-    config.modules_to_save = [*head_modules(model, head), *(block_names(model)[-top:] if top else []), *also]
+    asked = config.modules_to_save or ()
+    whole = [*asked, *head_modules(model, head), *(block_names(model)[-top:] if top else []), *also]
+    config.modules_to_save = list(dict.fromkeys(whole))
     with quiet():
         return get_peft_model(model, config)
 
@@ -168,7 +170,7 @@ def prompted(model: Any, config: Any, head: Sequence[str]) -> PeftModel:
     inside = body(model)
     sizes = inside.config.get_text_config()
     config.task_type = TaskType.FEATURE_EXTRACTION
-    config.modules_to_save = head_modules(model, head)
+    config.modules_to_save = list(dict.fromkeys([*(config.modules_to_save or ()), *head_modules(model, head)]))
     config.num_layers = sizes.num_hidden_layers
     if config.peft_type == PeftType.PREFIX_TUNING:
         config.num_attention_heads = getattr(sizes, "num_key_value_heads", None) or sizes.num_attention_heads

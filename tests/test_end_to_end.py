@@ -347,16 +347,29 @@ def test_push_to_hub_uploads_the_model_at_the_top(
     import huggingface_hub
 
     def upload(
-        self: object, *, repo_id: str, folder_path: Path, allow_patterns: list[str] | None = None, **_: object
+        self: object,
+        *,
+        repo_id: str,
+        folder_path: Path,
+        allow_patterns: list[str] | None = None,
+        delete_patterns: list[str] | None = None,
+        **_: object,
     ) -> None:
+        for pattern in delete_patterns or ():  # as the Hub's client does it
+            for path in tmp_path.glob(pattern):
+                path.unlink()
         for path in Path(folder_path).iterdir():
             if path.is_file() and (allow_patterns is None or path.name in allow_patterns):
                 shutil.copy(path, tmp_path)
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", lambda _, repo_id, **__: f"hub/{repo_id}")
     monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload)
+    for left in ("adapter_config.json", "adapter_model.safetensors", "model-00001-of-00002.safetensors"):
+        (tmp_path / left).touch()  # of an earlier run there
     run = load_run(trained / "runs" / "reviews")
     assert run.push_to_hub("me/reviews").endswith("me/reviews")
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["model.safetensors"]
+    assert not (tmp_path / "adapter_config.json").exists()
     assert {path.name for path in tmp_path.iterdir()} >= {"model.safetensors", "config.json", "task.json", "README.md"}
     assert not list(tmp_path.glob("*.jsonl"))
     downloaded = load_run(tmp_path)
@@ -375,7 +388,8 @@ def test_list_names_what_there_is(kind: list[str], tmp_path: Path) -> None:
 def test_doctor_and_help_and_version(tmp_path: Path) -> None:
     assert "precision" in command("doctor", cwd=tmp_path).stdout
     assert "train" in command("--help", cwd=tmp_path).stdout
-    assert "--train.epochs" in command("train", "--task", "sentiment", "--help", cwd=tmp_path).stdout
+    for words in (["--task", "sentiment", "--help"], ["-h"], ["--processes", "2", "--help"], ["--help", "--quiet"]):
+        assert "--train.epochs" in command("train", *words, cwd=tmp_path).stdout
     assert "0." in command("--version", cwd=tmp_path).stdout
 
 

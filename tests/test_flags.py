@@ -105,6 +105,24 @@ def test_sections_are_copies():
             ["method", "full", "lora", "rank"],
         ),
         ({"method": {"name": "lora"}}, {"method": {"name": "full"}}, {"method": {"name": "full"}}, []),
+        (
+            {"model": {"name": "org/a", "revision": "abc"}},
+            {"model": {"name": "org/b"}},
+            {"model": {"name": "org/b"}},
+            ["model", "org/a", "org/b", "model.revision abc"],
+        ),
+        (
+            {"model": {"name": "org/a", "revision": "abc"}},
+            {"model": {"name": "org/b", "revision": "def"}},
+            {"model": {"name": "org/b", "revision": "def"}},
+            [],
+        ),
+        (
+            {"model": {"name": "a", "revision": "b"}},
+            {"model": {"name": "a"}},
+            {"model": {"name": "a", "revision": "b"}},
+            [],
+        ),
         # another backbone keeps the settings of its section
         (
             {"model": {"name": "minilm", "from_scratch": True}},
@@ -134,6 +152,10 @@ def test_values_over_others(under, over, merged, lost):
         ("a,b", ["a", "b"]),
         (" a , b,", ["a", "b"]),
         ("[a, b]", ["a", "b"]),
+        (r".*\.quer[y]", [r".*\.quer[y]"]),
+        (r"[qk].*[vo]", [r"[qk].*[vo]"]),
+        (r".*\.\d{1,2}\..*(query,|value)", [r".*\.\d{1,2}\..*(query,|value)"]),
+        ("query,.*val[ue]", ["query", ".*val[ue]"]),
         ("a", ["a"]),
         ("null", None),
         (None, None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
@@ -170,7 +171,7 @@ def _is_number(number: object) -> bool:
 
 
 def _check_scale(scale: object) -> None:
-    if scale != "learned" and not _is_number(scale):
+    if scale != "learned" and not (isinstance(scale, int | float) and _is_number(scale) and math.isfinite(scale)):
         raise RequestError(f'scale is a number or "learned", not {scale!r}.')
 
 

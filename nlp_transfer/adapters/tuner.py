@@ -14,13 +14,14 @@ activation, up), the placements are, on every architecture of the table:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -65,6 +66,12 @@ def _sites_of_block(block: nn.Module, architecture: Architecture, config: Bottle
         ]
     source = architecture.feed_forward_input if architecture.post_norm else architecture.feed_forward_norm
     return [Site(output, "beside", part(block, source))]
+
+
+def _places(every: Iterable[Site], names: Mapping[int, str]) -> list[str]:
+    """The names of the modules that host adapters, and of those whose input one reads."""
+    modules = [module for site in every for module in (site.host, site.source) if module is not None]
+    return [names[id(module)] for module in modules]
 
 
 def _refuse(model: nn.Module, architecture: Architecture, config: BottleneckConfig, count: int) -> None:
@@ -136,7 +143,18 @@ class BottleneckModel(BaseTuner):
         peft_config.width(_width(model))
         names = {id(module): name for name, module in model.named_modules()}
         self._sites = {names[id(site.host)]: site for site in sites(model, peft_config)}
-        held = [*self._sites, *(names[id(site.source)] for site in self._sites.values() if site.source is not None)]
+        own = _places(self._sites.values(), names)
+        wholes = [name for name, module in model.named_modules() if isinstance(module, ModulesToSaveWrapper)]
+        if inside := [name for place in own for name in wholes if f"{place}.".startswith(f"{name}.")]:
+            raise RequestError(
+                f"an adapter of this model has {inside[0]} in its modules_to_save, a module below which one of this adapter "
+                "would stand or whose input it would read: what is saved whole can have none. Load this adapter into a model of "
+                "its own."
+            )
+        others = [
+            each for each in self.peft_config.values() if isinstance(each, BottleneckConfig) and each is not peft_config
+        ]
+        held = [*own, *(place for each in others for place in _places(sites(model, each), names))]
         for saved in peft_config.modules_to_save or ():
             # PEFT takes every module whose name ends so, and makes a copy of it, adapters and hooks and all
             whole = [name for name in names.values() if name.endswith(saved)]

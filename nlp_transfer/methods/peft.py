@@ -26,6 +26,7 @@ REFUSED: dict[str, str] = {
     "PREFIX_TUNING": "it is the method prefix",
     "PROMPT_TUNING": "it is the method prompt",
     "SHADOW": "it runs a second model beside a decoder that generates: use lora",
+    "TRAINABLE_TOKENS": "it cannot keep a head beside it: use LORA with trainable_token_indices",
     "XLORA": "it mixes tuners that are trained already: use lora",
 }
 """Types that need more than a model and its rows, or have a method of their own: why, and what to use instead."""
@@ -44,6 +45,10 @@ class Peft(Method):
     it is not given."""
 
     def __post_init__(self) -> None:
+        if wrong := [name for name in self.settings if not isinstance(name, str)]:
+            raise RequestError(f"method.settings: {wrong[0]!r} is no name of a setting.")
+        # as a recipe holds them
+        object.__setattr__(self, "settings", {name: _plain(value) for name, value in self.settings.items()})
         self._config_class()
 
     @property
@@ -84,6 +89,10 @@ class Peft(Method):
         Raises:
             RequestError: for a tuner that is not a change of weights.
         """
+        if self.settings.get("layer_replication"):
+            raise RequestError(
+                "layer_replication has blocks that share weights: what each of them learned cannot be merged."
+            )
         try:
             # a copy: some types refuse only when the head is in its place already
             return merged(copy.deepcopy(model))
@@ -121,3 +130,12 @@ class Peft(Method):
         if "feedforward_modules" in fields:
             given = {"feedforward_modules": [], **given}
         return config_class(**given)
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it: lists in place of tuples and sets."""
+    if isinstance(value, set | frozenset):
+        return sorted(map(_plain, value), key=str)
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

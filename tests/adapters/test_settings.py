@@ -28,6 +28,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"dropout": -0.1}, "expected 0 <= dropout < 1"),
     ({"scale": "learnt"}, "scale is a number or \"learned\", not 'learnt'"),
     ({"scale": True}, "scale is a number"),
+    ({"scale": float("nan")}, "scale is a number"),
     ({"layers": []}, "layers are numbers of blocks"),
     ({"layers": [-1]}, "counted from 0 at the bottom: expected no negative numbers such as -1"),
     ({"layers": ["0"]}, "layers are numbers of blocks"),

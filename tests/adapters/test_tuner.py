@@ -16,6 +16,7 @@ from nlp_transfer.adapters import BottleneckConfig
 from nlp_transfer.adapters.config import Placement
 from nlp_transfer.adapters.layer import CHILD, BottleneckLayer
 from nlp_transfer.architectures import architecture_of, blocks, part
+from nlp_transfer.errors import RequestError
 from tests.families import FAMILIES, batch, tiny
 
 PLACEMENTS = get_args(Placement)
@@ -431,6 +432,36 @@ def test_what_holds_adapters_is_not_saved_whole(family: str, placement: str, sav
     config = BottleneckConfig(placement=placement, task_type="SEQ_CLS", modules_to_save=[saved])
     with pytest.raises(ValueError, match=f'modules_to_save has "{saved}".* below which an adapter stands'):
         peft.get_peft_model(tiny(family), config)
+
+
+@pytest.mark.parametrize(
+    ("family", "whole"),
+    [
+        ("bert", {"placement": "houlsby", "modules_to_save": ["LayerNorm"]}),
+        ("bert", {"placement": "parallel", "modules_to_save": ["output.LayerNorm"]}),
+        ("bert", {"layers": [0], "modules_to_save": ["layer.1"]}),
+        ("gpt2", {"layers": [0], "modules_to_save": ["h.1"]}),
+    ],
+)
+def test_what_one_adapter_saves_whole_can_hold_no_other(family: str, whole: dict[str, Any], tmp_path: Path) -> None:
+    configs = {"whole": BottleneckConfig(task_type="SEQ_CLS", **whole), "plain": BottleneckConfig(task_type="SEQ_CLS")}
+    for name, config in configs.items():
+        peft.get_peft_model(tiny(family), copy.deepcopy(config)).save_pretrained(tmp_path / name)
+    for first, second in (("whole", "plain"), ("plain", "whole")):
+        model = peft.PeftModel.from_pretrained(tiny(family), tmp_path / first, adapter_name=first)
+        before = logits(model)
+        with pytest.raises(RequestError, match="modules_to_save"):
+            model.load_adapter(tmp_path / second, second)
+        with pytest.raises(RequestError, match="modules_to_save"):
+            model.add_adapter(second, copy.deepcopy(configs[second]))
+        assert torch.equal(logits(model), before)
+        model.save_pretrained(tmp_path / "again")
+
+
+def test_adapters_that_save_the_same_head_stand_side_by_side() -> None:
+    model = adapted("bert")
+    model.add_adapter("other", BottleneckConfig(placement="houlsby", task_type="SEQ_CLS"))
+    assert set(model.peft_config) == {"default", "other"}
 
 
 @pytest.mark.parametrize(("family", "placement"), [("bert", "houlsby"), ("gpt2", "parallel")])

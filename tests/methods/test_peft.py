@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ FITTING: dict[str, dict[str, Any]] = {
     "P_TUNING": {"num_virtual_tokens": 3, "encoder_hidden_size": 16},
     "ROAD": {"group_size": 16},
     "SHIRA": {"r": 2},
-    "TRAINABLE_TOKENS": {"token_indices": [5, 6, 7], "target_modules": ["word_embeddings"]},
     "VBLORA": {"vector_length": 16, "num_vectors": 8, "topk": 2},
     "WAVEFT": {"n_frequency": 20},
 }
@@ -93,3 +93,20 @@ def test_the_settings_are_those_of_the_tuner() -> None:
     assert model.peft_config["default"].r == 3
     tuned = {name.split(".lokr")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lokr" in name}
     assert tuned == {"query"}
+
+
+def test_modules_that_the_settings_save_are_saved_beside_the_head() -> None:
+    settings = {"target_modules": {"value", "query"}, "modules_to_save": ("pooler",)}
+    method = Peft(tuner="LORA", settings=settings)
+    assert method.settings == {"target_modules": ["query", "value"], "modules_to_save": ["pooler"]}
+    model: Any = method.apply(tiny("bert", num_labels=3), HEAD)
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad and "lora_" not in name}
+    assert {re.sub(r".*\.(\w+)\.modules_to_save.*", r"\1", name) for name in learning} == {"pooler", "classifier"}
+    with pytest.raises(RequestError, match="1 is no name of a setting"):
+        Peft(settings={1: 2})  # type: ignore[dict-item]
+
+
+def test_updates_of_blocks_that_share_weights_are_not_merged() -> None:
+    method = Peft(settings={"layer_replication": [[0, 2], [1, 2]], "target_modules": ["query"]})
+    with pytest.raises(RequestError, match="layer_replication has blocks that share weights"):
+        method.merge(method.apply(tiny("bert", num_labels=3), HEAD))
