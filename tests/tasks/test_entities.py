@@ -20,6 +20,7 @@ from transformers import AutoModelForTokenClassification, pipeline
 from nlp_transfer import cli, fine_tune, load_run, samples
 from nlp_transfer import metrics as every_metric
 from nlp_transfer.backbone import Backbone, ModelSettings
+from nlp_transfer.data import streams
 from nlp_transfer.data.features import Features as Encoded
 from nlp_transfer.data.inspection import cut_texts, tokens_read
 from nlp_transfer.data.settings import DataSettings
@@ -461,7 +462,12 @@ def tiny_opt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("backbone", "method"), [("tiny_bert", "full"), ("tiny_gpt2", "head"), ("tiny_opt", "lora")])
 def test_from_a_file_to_answers(
-    backbone: str, method: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    backbone: str,
+    method: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, folder = str(request.getfixturevalue(backbone)), str(tmp_path / "run")
     sample = samples.path("entities")
@@ -496,6 +502,14 @@ def test_from_a_file_to_answers(
     assert cli.main(["evaluate", folder, "--data", str(sample / "test.jsonl"), "--errors", str(wrong)]) == 0
     assert len(wrong.read_text(encoding="utf-8").splitlines()) == run.report["details"]["test"]["errors"]["wrong"]
     assert "pipeline_tag: token-classification" in (run.folder / "README.md").read_text(encoding="utf-8")
+    mixed = [{"text": "Ada left."}] * 3 + [{"text": ["Ada", "left"]}]
+    (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mixed), encoding="utf-8")
+    monkeypatch.setattr(streams, "ROWS", 3)
+    assert (
+        cli.main(["predict", folder, "--input", str(tmp_path / "mixed.jsonl"), "--output", str(tmp_path / "a.csv")])
+        == 2
+    )
+    assert "mixed.jsonl, line 4: from here on answers have tags too" in capsys.readouterr().err
     if backbone == "tiny_opt":
         with pytest.raises(RequestError, match="no token-classification head for opt"):
             transformers(run, tmp_path / "plain")
