@@ -64,7 +64,7 @@ class Running:
         others = []
         for line in self.results.lines.values():
             key = today.get((line["candidate"], line["train_rows"], line["seed"]))
-            if line["kind"] != "baseline":
+            if line["kind"] != "baseline" and line["candidate"] in known:
                 cell = Cell(known[line["candidate"]], line["train_rows"])
                 key = self._job(line["kind"], cell, line["seed"], line["learning_rate"]).key
             if key not in (None, line["key"]):
