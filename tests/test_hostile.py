@@ -575,7 +575,7 @@ REFUSED = [
     data("zeros_for_a_line_of_bio", "entities", "rows.bio", b"\0" * 5_000, "rows.bio"),
     data("broken_iob", "entities", "rows.iob", b"Ada B-PER\n\xff O\n\n", "rows.iob, line 2", "0xff"),
     data("broken_ndjson", "regression", "rows.ndjson", NUMBERS + "{", "rows.ndjson, line 17"),
-    data("broken_tsv", "sentiment", "rows.tsv", 'text\tlabel\n"x\t1\n', "rows.tsv, line 2", "never closed"),
+    data("broken_tsv", "sentiment", "rows.tsv", 'text\tlabel\n"x y 1\n', "rows.tsv, line 2", "never closed"),
 ]
 
 
