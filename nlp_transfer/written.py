@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-ELEMENT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?[0-9.]+(?:e[-+]?[0-9]+)?"""
+ELEMENT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]+)?"""
 """A word in quotes, or a number."""
 
 ARRAY = re.compile(rf"\[\s*(?:{ELEMENT})(?:\s+(?:{ELEMENT}))+\s*\]")
@@ -19,11 +19,13 @@ def listed(text: str) -> list[Any] | None:
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return None
-    if ARRAY.fullmatch(text):
-        return [ast.literal_eval(element) for element in re.findall(ELEMENT, text)]
-    for read in (json.loads, ast.literal_eval):
+    for read in (_array,) if ARRAY.fullmatch(text) else (json.loads, ast.literal_eval):
         try:
             return list(read(text))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     return None
+
+
+def _array(text: str) -> list[Any]:
+    return [ast.literal_eval(element) for element in re.findall(ELEMENT, text)]
