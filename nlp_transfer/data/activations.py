@@ -212,7 +212,7 @@ class Once:
             passed = []
             if here < len(batches):
                 batch = features.fetch(batches[here]).to(state.device)
-                with torch.inference_mode(), self.autocast(), kernels:
+                with torch.no_grad(), self.autocast(), kernels:
                     vectors, mask = part.vectors(batch)
                 passed.append((batches[here], vectors.cpu().numpy(), mask.cpu().numpy()))
             if state.num_processes > 1:

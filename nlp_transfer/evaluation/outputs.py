@@ -45,9 +45,11 @@ def outputs_of(
     # a sharded model gathers its weights in every batch, so that all processes must have equally many
     more = every[:1] * (math.ceil(len(every) / count) - len(batches))
     placed, shares = Placed(features), []
-    # what inference mode leaves in a sharded model's memory cannot be trained with
-    still = torch.no_grad() if is_sharded(model) else torch.inference_mode()
-    with still, autocast or nullcontext(), cpu_kernels(state.device), only_first(model):
+    # what the kernels hold of weights would be more than a sharded model's share
+    kernels = nullcontext() if is_sharded(model) else cpu_kernels(state.device)
+    # not inference mode: there nobody counts changes, by which the kernels know what they have converted, and what it leaves in
+    # a sharded model's memory cannot be trained with
+    with torch.no_grad(), autocast or nullcontext(), kernels, only_first(model):
         for indices in batches + more:
             if count == 1:
                 each_batch()

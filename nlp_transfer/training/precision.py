@@ -68,6 +68,7 @@ def answering(precision: str, device: torch.device) -> AbstractContextManager[An
         raise RequestError(f"precision is {precision}: expected fp32, bf16 or auto.")
     found = resolve(precision, device)
     heap.keep_few_products()
+    heap.keep_freed()
     return nullcontext() if found == "fp32" else torch.autocast(device.type, torch.bfloat16)
 
 
@@ -80,6 +81,7 @@ def accelerator(precision: str, in_stages: bool = False, **arguments: Any) -> Ac
         arguments: for the Accelerator itself.
     """
     heap.keep_few_products()
+    heap.keep_freed()
     mixed = "no" if precision == "fp32" else precision
     state = AcceleratorState._shared_state
     sharded = "fsdp_plugin" in arguments or state.get("distributed_type") == DistributedType.FSDP

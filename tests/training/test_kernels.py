@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
 
 from nlp_transfer import fine_tune
 from nlp_transfer.training import kernels
@@ -44,7 +49,7 @@ def test_answers_are_computed_so(tiny_bert: Path, tmp_path: Path, monkeypatch: p
     keys: list[tuple[bool, int]] = []
 
     def watched(query: torch.Tensor, key: torch.Tensor, *args: object, **rest: object) -> torch.Tensor:
-        keys.append((torch.is_inference_mode_enabled(), key.shape[2]))
+        keys.append((not torch.is_grad_enabled(), key.shape[2]))
         return attention(query, key, *args, **rest)
 
     attention = kernels.attention
@@ -100,7 +105,10 @@ def test_what_has_changed_is_converted_again(still: bool) -> None:
     assert after.float().eq(2).all()
 
 
-def test_weights_are_converted_once_where_nothing_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("still", [torch.no_grad, torch.inference_mode])
+def test_weights_are_converted_once_where_nothing_learns(
+    monkeypatch: pytest.MonkeyPatch, still: Callable[[], AbstractContextManager[Any]]
+) -> None:
     weight = torch.nn.Parameter(torch.eye(3))
     seen: list[torch.Tensor] = []
     mode = CpuKernels()
@@ -108,7 +116,7 @@ def test_weights_are_converted_once_where_nothing_learns(monkeypatch: pytest.Mon
     for changed in (False, False, True):
         if changed:
             weight.detach().mul_(2)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), mode:
+        with still(), torch.autocast("cpu", torch.bfloat16), mode:
             found = functional.linear(torch.ones(2, 3), weight)
         assert found.float().eq(2 if changed else 1).all()
     assert seen[0] is seen[1]
@@ -117,6 +125,40 @@ def test_weights_are_converted_once_where_nothing_learns(monkeypatch: pytest.Mon
         functional.linear(torch.ones(2, 3), weight).sum().backward()
     assert seen[3] is weight
     assert weight.grad is not None
+
+
+@pytest.mark.skipif(kernels._WITH_BIAS is None, reason="PyTorch is built without oneDNN")
+@pytest.mark.parametrize("product", [nn.Linear(24, 40), Conv1D(40, 24), nn.Linear(24, 40, bias=False)])
+@pytest.mark.parametrize("shape", [(24,), (1, 24), (5, 24), (3, 7, 24), (0, 24)])
+def test_a_product_with_its_bias_has_the_bits_that_pytorch_gives_it(product: nn.Module, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    nn.init.normal_(product.weight)
+    if product.bias is not None:
+        nn.init.normal_(product.bias)
+    states = torch.randn(shape)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = product(states)
+        with CpuKernels():
+            found = product(states)
+            turned = product(torch.randn(24, 6).t())
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected)
+    assert turned.shape == (6, 40)
+
+
+def test_a_product_with_its_bias_keeps_its_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(kernels, "_WITH_BIAS", lambda *args: calls.append(args) or torch.zeros(3, 2))
+    for product in (nn.Linear(4, 2), Conv1D(2, 4)):
+        calls.clear()
+        with torch.autocast("cpu", torch.bfloat16), CpuKernels():
+            product(torch.randn(3, 4)).float().sum().backward()
+            assert not calls
+            with torch.no_grad():
+                product(torch.randn(3, 4))
+        assert len(calls) == 1
+        assert product.weight.grad.abs().sum() > 0
+        assert product.bias.grad.tolist() == [3, 3]
 
 
 def test_outside_autocast_nothing_is_converted() -> None:

@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any, ClassVar
 
 import numpy as np
@@ -104,3 +105,33 @@ def test_what_lies_free_between_what_is_used_is_handed_back() -> None:
     heap.give_back()
     assert int(STATM.read_text().split()[1]) < before - 50_000_000 / os.sysconf("SC_PAGE_SIZE")
     assert len(pieces) == 1_000
+
+
+def pages_of_batches() -> list[int]:
+    """Pages that this process fetches from the system for the same eight tensors of six MiB, four times: before and after it
+    was told to keep what it frees."""
+    found = []
+    for tell in (lambda: None, heap.keep_freed):
+        tell()
+        before = 0
+        for batch in range(5):
+            if batch == 1:  # the first has to fetch them
+                before = getrusage(RUSAGE_SELF).ru_minflt
+            held = [torch.ones(6 * 2**18) for _ in range(8)]
+            del held
+        found.append(getrusage(RUSAGE_SELF).ru_minflt - before)
+    return found
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told what to keep")
+@pytest.mark.parametrize("bound", [None, "MALLOC_TRIM_THRESHOLD_"])
+def test_what_a_batch_frees_is_there_for_the_next(bound: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in heap.BOUNDS:
+        monkeypatch.delenv(name, raising=False)
+    if bound:
+        monkeypatch.setenv(bound, str(2**17))
+    with get_context("spawn").Pool(1) as alone:
+        before, pages = alone.apply(pages_of_batches)
+    of_a_tensor = 6 * 2**20 // os.sysconf("SC_PAGE_SIZE")
+    assert before > 8 * of_a_tensor
+    assert (pages > 8 * of_a_tensor) if bound else (pages < of_a_tensor)
