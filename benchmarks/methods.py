@@ -51,7 +51,7 @@ CASES = {
         "0,1,2,3,4,5,6,7,8,9",
         {"train": 5000, "validation": 1000},
     ),
-    "rte": Case("RTE: pairs of sentences", "rte", KINDS, settings={"train.epochs": 5}),
+    "rte": Case("RTE: pairs of sentences", "rte", KINDS),
     "conll2003": Case("CoNLL 2003: entities, 2,000 rows", "conll2003", FEW, "entities", "0,1,2", {"train": 2000}),
     "squad_wiki": Case(
         "SQuAD, new Wikipedia: answers, 2,000 rows",
