@@ -131,8 +131,9 @@ def words(value: Any) -> Any:
 
 
 def as_written(cls: type, parsed: Values, given: Values) -> Values:
-    """Settings as a parser gives them, but for texts where rows may stand too: "a: b.csv" is a name, though it reads as YAML."""
-    names = [f.name for f in fields(cls) if f.type == "str | Any"]
+    """Settings as a parser gives them, but for texts where something else may stand too: "a: b.csv" is a name, and "#" or "~" a
+    separator, though YAML reads others."""
+    names = [f.name for f in fields(cls) if f.type in ("str | Any", "str | None")]
     texts = {name: given[name] for name in names if isinstance(given.get(name), str) and given[name] != "null"}
     return {**parsed, **texts}
 

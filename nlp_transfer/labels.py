@@ -54,10 +54,16 @@ def flag(cell: Any) -> bool | None:
 
 
 def separator_of(cells: Iterable[Any]) -> str:
-    """What stands between the labels of cells: the first of `SEPARATORS` that a text holds; empty where none does."""
-    written = (cell for cell in cells if isinstance(cell, str) and listed(cell) is None)
-    held = {mark for cell in written for mark in SEPARATORS if mark in cell}
-    return next((mark for mark in SEPARATORS if mark in held), "")
+    """What stands between the labels of cells: of `SEPARATORS` that texts hold the one that leaves the fewest different labels,
+    of equal ones the first; empty where texts hold none."""
+    labels: dict[str, set[str]] = {mark: set() for mark in SEPARATORS}
+    held = set()
+    for cell in cells:
+        if isinstance(cell, str) and listed(cell) is None:
+            held |= {mark for mark in SEPARATORS if mark in cell}
+            for mark, names in labels.items():
+                names.update(name.strip() for name in cell.split(mark))
+    return min((mark for mark in SEPARATORS if mark in held), key=lambda mark: len(labels[mark] - {""}), default="")
 
 
 def names_in(cell: Any, separator: str) -> list[str] | None:
@@ -113,7 +119,7 @@ def classes_of(
     Args:
         counts: training rows of each label.
         named: all labels, where the recipe says so.
-        rows: how many there are, or how many labels they have together.
+        rows: how many there are, or how many labels they have together where that is more.
         columns: the task's columns, to be named where they look swapped.
 
     Raises:
@@ -135,7 +141,7 @@ def classes_of(
             else "no training row has a label to learn"
         )
         raise RequestError(f"{found}: expected at least two classes.")
-    if len(classes) > max(2, rows / 2):
+    if not named and len(classes) > max(2, rows / 2):
         flags = [f"--columns.{name}" for name in columns]
         raise RequestError(
             f"the label column has {len(classes)} different values in {rows} rows, as free text would. "

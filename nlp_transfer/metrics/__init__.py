@@ -99,10 +99,12 @@ def most_probable(probabilities: Probabilities) -> Labels:
 
 def confusion(predictions: Labels, references: Labels) -> np.ndarray:
     """Counts (labels, labels): true labels down, predicted across."""
-    size = int(max(predictions.max(), references.max())) + 1
+    least = min(0, int(predictions.min()), int(references.min()))
+    size = int(max(predictions.max(), references.max())) + 1 - least
     counts = np.zeros(size * size, np.int64)
     for answered, true in spans(predictions, references):
-        counts += np.bincount(true.astype(np.int64, copy=False) * size + answered, minlength=size * size)
+        cells = (true.astype(np.int64, copy=False) - least) * size + (answered.astype(np.int64, copy=False) - least)
+        counts += np.bincount(cells, minlength=size * size)
     return counts.reshape(size, size)
 
 

@@ -11,6 +11,8 @@ from nlp_transfer.scratch import spans
 def pearson_correlation(predictions: Numbers, references: Numbers) -> float:
     """Linear correlation of predicted and true numbers, -1 to 1; 0 where one of them does not vary."""
     both = [predictions, references]
+    if any(each.min() == each.max() for each in both):
+        return 0.0
     means = [each.mean() for each in both]
     # each by its largest, so that no square leaves the range of numbers
     largest = [

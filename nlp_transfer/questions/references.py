@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 FORMS = (
@@ -32,7 +33,7 @@ class Found:
     moved: bool = False
     """Whether the file's offset was another."""
     first: bool = False
-    """Whether the file has no offset, and the text stands there for the first of several times."""
+    """Whether the file has no offset, and the text stands there several times, as a word of its own or only in others."""
 
 
 def read(cell: Any, start: Any = None) -> list[Reference]:
@@ -149,14 +150,19 @@ def found(reference: Reference, context: str) -> Found:
         raise ValueError(f'the answer "{text[:60]}" is not in the context')
     again = context.find(text, first + 1) >= 0
     if start is None:
-        whole = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", context) if again else None
-        return Found(text, whole.start() if whole else first, first=again)
+        whole = [match.start() for match in _whole(text, context)] if again else [first]
+        return Found(text, whole[0] if whole else first, first=len(whole) != 1)
     if again:
         outside = " (the text ends before)" if start >= len(context) else ""
         raise ValueError(
             f'the answer "{text[:60]}" does not begin at character {start}{outside}, but at several others: say at which'
         )
     return Found(text, first, moved=True)
+
+
+def _whole(text: str, context: str) -> Iterator[re.Match[str]]:
+    """The first two places where a text is no piece of a longer word."""
+    return islice(re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", context), 2)
 
 
 def every(rows: Mapping[str, Sequence[Any]]) -> list[list[Found] | str]:

@@ -106,8 +106,9 @@ class Entities(Task):
         each = (markup.fault(*row) or markup.misquoted(*cell) for row, cell in zip(every, cells, strict=True))
         wrong = {i: ("entities", reason) for i, reason in enumerate(each) if reason}
         kinds = [isinstance(text, str) for text, _ in every]
-        mixed = "spans and tags stand in one file: expected every row to have what the first has"
-        wrong = {**{i: ("entities", mixed) for i, kind in enumerate(kinds) if kind != kinds[0]}, **wrong}
+        mixed = "spans and tags stand in one file: expected every row to have what most have"
+        usual = max(kinds, key=kinds.count, default=True)
+        wrong = {**{i: ("entities", mixed) for i, kind in enumerate(kinds) if kind != usual}, **wrong}
         tags: dict[int, Any] = {i: row[1] for i, row in enumerate(every) if not (self.types or kinds[i] or i in wrong)}
         return {**wrong, **{i: ("entities", reason) for i, reason in schemes.misfits(tags, self.scheme).items()}}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from nlp_transfer.labels import (
     classes_of,
     flag,
     known_names_in,
+    label_text,
     names_in,
     per_label,
     rare_labels,
@@ -55,7 +57,8 @@ class Answer:
     def cells(self) -> dict[str, Any]:
         """Flat columns: the labels in one cell, and one column per label."""
         each = {f"probability_{name}": value for name, value in self.probabilities.items()}
-        return {"labels": WRITTEN.join(self.labels), **each}
+        plain = not any(WRITTEN in name for name in (*self.labels, *self.probabilities))
+        return {"labels": WRITTEN.join(self.labels) if plain else json.dumps(self.labels, ensure_ascii=False), **each}
 
     def words(self, digits: int = 4) -> list[str]:
         """The labels, and their probabilities."""
@@ -88,7 +91,7 @@ class MultiLabel(LongTexts, Task):
     labels: tuple[str, ...] | None = None
     """The labels, in the order of the model's outputs; unset: those of the training rows, sorted."""
     separator: str | None = None
-    """What stands between the labels of one cell; unset: the first of | ; , that a training cell holds."""
+    """What stands between the labels of one cell; unset: of | ; , that training cells hold, what leaves the fewest labels."""
     thresholds: Literal["per_label", "shared", "half"] = "per_label"
     """From which probability on a label is given: chosen on validation for the highest F1, one per label (a label with fewer
     than 10 rows there takes that of all) or one `shared` by all; or a `half` for every label."""
@@ -96,6 +99,11 @@ class MultiLabel(LongTexts, Task):
     classes: tuple[str, ...] = field(default=(), metadata=FITTED)
     separator_read: str = field(default="", metadata=FITTED)
     cutoffs: tuple[float, ...] = field(default=(), metadata=FITTED)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels:  # as they are read from rows: in Python numbers may be given
+            object.__setattr__(self, "labels", tuple(label_text(name).strip() for name in self.labels))
 
     def fault(self, column: str, cell: Any) -> str | None:
         """As every task; and labels are words: a list, one text, or flags by name, each one of training."""
@@ -123,7 +131,7 @@ class MultiLabel(LongTexts, Task):
         task = replace(self, brought=self.brought_by(rows), separator_read=separator)
         counts = Counter(name for i, cell in enumerate(cells(rows, "labels")) for name in task._names(i, cell))
         names = (*task.asked_columns, *task.answer_columns)
-        return replace(task, classes=classes_of(counts, self.labels, sum(counts.values()), names))
+        return replace(task, classes=classes_of(counts, self.labels, max(len(rows), sum(counts.values())), names))
 
     def read(self, rows: Dataset) -> Dataset:
         """Labels as lists of texts, in the task's order, each one that training had."""

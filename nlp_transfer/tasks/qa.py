@@ -157,7 +157,7 @@ class QA(Task):
         if first:
             message = (
                 f"{len(first)} of {len(rows):,} questions with an answer that stands in the context several times and has no "
-                "answer_start; the first was taken."
+                "answer_start; the first was taken, of whole words where there are some."
             )
             remarks.append(Remark("ambiguous_answers", message, first))
         return remarks

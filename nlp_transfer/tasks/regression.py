@@ -156,7 +156,7 @@ class Regression(LongTexts, Task):
         mean, deviation = scratch.moments(targets)
         if not np.isfinite(deviation):
             raise RequestError("the targets are too large to be squared: give them another unit.")
-        if not deviation:
+        if targets.min() == targets.max():  # of such, a mean rounds, and a deviation need not be 0
             raise RequestError(f"every training row has the target {targets[0]:g}: expected numbers that differ.")
         return replace(self, mean=mean, deviation=deviation)
 
@@ -188,19 +188,19 @@ class Regression(LongTexts, Task):
     def remarks(self, rows: Dataset) -> list[Remark]:
         """Targets that are far from all others, as a code for "not known" is."""
         targets = self._targets(rows)
-        low, median, high = np.quantile(ordered(targets), (0.25, 0.5, 0.75), overwrite_input=True)
-        if high == low:
-            return []
+        edges = np.quantile(ordered(targets), (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99), overwrite_input=True)
+        ranges = zip(edges[2::-1], edges[4:], ("half", "nine in ten", "98 %"), strict=True)
+        low, high, most = next((each for each in ranges if each[0] < each[1]), (0.0, 0.0, ""))
+        median = edges[3]
         is_far = scratch.numbers(len(targets), np.bool_)
         for some, room in scratch.spans(targets, is_far):
             room[:] = np.abs(some - median) > FAR * (high - low)
-        far = np.flatnonzero(is_far)
-        if not len(far):
+        if not most or not len(far := np.flatnonzero(is_far)):
             return []
         farthest = targets[far[np.abs(targets[far] - median).argmax()]]
         message = (
             f"{len(far):,} of {len(targets):,} training rows have a target far from the others, the farthest "
-            f"{farthest:g} (half of all lie between {low:g} and {high:g}). Is it a code for a missing number?"
+            f"{farthest:g} ({most} of all lie between {low:g} and {high:g}). Is it a code for a missing number?"
         )
         return [Remark("far_targets", message, far)]
 

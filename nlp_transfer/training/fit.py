@@ -62,6 +62,8 @@ class History:
     best_step: int | None = None
     best_epoch: float = 0.0
     without_gain: int = 0
+    all_equal: bool = True
+    """Whether every evaluation so far had the same score, so that none is better."""
     padding: float = 0.0
     """Share of the first epoch's tokens, as the model reads them, that is padding."""
     step_seconds: list[float] = field(default_factory=list)
@@ -146,6 +148,11 @@ class Fit:
             self._keep()
         if self._agreed(self.checkpoints.due_last()):
             self._save()
+        if history.all_equal and history.without_gain:
+            self.watch.say(
+                f"every evaluation has the same {self.metric}, {history.best:g}: validation cannot tell which epoch is best, and "
+                "the last is kept."
+            )
         self.loop.accelerator.wait_for_everyone()  # the main process has written the best weights
         if history.best_step is not None and history.without_gain:
             self.checkpoints.load_best(self.loop.accelerator.unwrap_model(self.loop.model), history.best_step)
@@ -181,7 +188,8 @@ class Fit:
             return
         score = scores[self.metric]
         gained = history.best is None or (score > history.best if self.higher_is_better else score < history.best)
-        if gained:
+        history.all_equal = history.all_equal and history.best in (None, score)
+        if gained or history.all_equal:  # where no score tells, the weights that learned the longest
             history.best, history.best_step, history.best_epoch = score, history.step, history.epoch
             self.checkpoints.save_best(self.loop)
         history.without_gain = 0 if gained else history.without_gain + 1

@@ -318,3 +318,20 @@ def test_an_unknown_metric_names_the_nearest(open_metric):
     with pytest.raises(RequestError, match=r'"acuracy".*Did you mean "accuracy"') as caught:
         open_metric("acuracy")
     assert all(name in str(caught.value) for name in metrics.names())
+
+
+@pytest.mark.parametrize("rows", [1, 3, 37])
+def test_numbers_that_do_not_vary_explain_nothing(rows):
+    same, others = np.full(rows, 0.1), np.arange(rows) + 0.2
+    r2, pearson = metrics.function("r2"), metrics.function("pearson_correlation")
+    assert r2(others, same) == 0
+    assert r2(same, same) == 1
+    assert pearson(others, same) == pearson(same, others) == pearson(same, np.full(rows, 0.7)) == 0
+
+
+def test_labels_may_be_below_zero():
+    answered, true = np.array([-1, -1, 0, 2]), np.array([-1, 0, 0, 2])
+    for name in ("accuracy", "macro_f1", "weighted_f1", "matthews_correlation", "quadratic_kappa"):
+        function = metrics.function(name)
+        assert function(answered, true) == pytest.approx(function(answered + 1, true + 1))
+    assert metrics.function("quadratic_kappa")(np.array([-2, 1]), np.array([1, 1])) < 0.5

@@ -49,7 +49,7 @@ def test_an_offset_may_stand_beside_a_text() -> None:
 
 def test_without_an_offset_whole_words_come_first() -> None:
     context = "Steam rises. Here tea is sold, and teapots."
-    assert found(Reference("tea"), context) == Found("tea", 18, first=True)
+    assert found(Reference("tea"), context) == Found("tea", 18)
     assert found(Reference("ea"), context) == Found("ea", 2, first=True)
     assert found(Reference("Steam"), context) == Found("Steam", 0)
 
@@ -138,3 +138,10 @@ def test_rows_are_read_one_by_one() -> None:
     assert first == [Found("nine", 3, moved=True)]
     assert second == []
     assert "not in the context" in third
+
+
+def test_a_choice_that_is_none_is_not_told() -> None:
+    assert found(Reference("nine"), "ninety people. It opens at nine.") == Found("nine", 27)
+    assert found(Reference("nine"), "at nine, not nine thirty").first
+    assert found(Reference("nin"), "ninety at nine").first
+    assert not found(Reference("nin"), "at nine").first

@@ -535,3 +535,10 @@ def test_wrong_settings_are_refused_before_anything_is_read() -> None:
         fine_tune(task={"name": "entities", "stride": -1}, data="absent.json")
     with pytest.raises(RequestError, match=r"task\.scheme is 'bilou'"):
         fine_tune(task={"name": "entities", "scheme": "bilou"}, data="absent.json")
+
+
+def test_the_odd_row_is_the_one_that_differs_from_most():
+    task = Entities()
+    odd, usual = ("Ada", [[0, 3, "PER"]]), (["Ada"], ["B-PER"])
+    rows = {"text": [odd[0], *[usual[0]] * 3], "entities": [odd[1], *[usual[1]] * 3]}
+    assert list(task.faults(rows)) == [0]

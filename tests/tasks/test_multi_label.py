@@ -14,7 +14,8 @@ from nlp_transfer import tasks
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import load
 from nlp_transfer.errors import RequestError, RowError
-from nlp_transfer.tasks.multi_label import MultiLabel
+from nlp_transfer.recipe import Recipe
+from nlp_transfer.tasks.multi_label import Answer, MultiLabel
 from nlp_transfer.training.batch import Batch
 
 SETS = [["a"], ["a", "b"], [], ["c"], ["b"], ["a", "c"]]
@@ -47,6 +48,43 @@ def test_every_form_of_labels_is_read_the_same(cells, separator):
     assert task.read(rows_of(cells))["labels"][:] == SETS
     assert not [cell for cell in cells if MultiLabel().fault("labels", cell)]
     assert not [cell for cell in cells if task.fault("labels", cell)]
+
+
+def test_one_odd_cell_does_not_say_how_all_are_read():
+    cells = ["food, staff", "staff", "room, food", "food; staff", "room", "staff, room"]
+    assert fitted(cells).separator_read == ","
+    held = fitted(["Health, Beauty", "Health, Beauty|Food", "Food", "Health, Beauty"])
+    assert (held.classes, held.separator_read) == (("Food", "Health, Beauty"), "|")
+
+
+def test_a_separator_may_be_what_yaml_reads_otherwise(tmp_path):
+    for mark in ("#", "~", ": "):
+        recipe = Recipe.make(task={"name": "multi_label", "separator": mark}, data="a.csv")
+        assert recipe.task.separator == mark
+        (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+        assert Recipe.read(tmp_path / "recipe.yaml").task.separator == mark
+        words = ["--task", "multi_label", "--data", "a.csv", "--task.separator", mark]
+        assert Recipe.from_flags(words).task.separator == mark
+
+
+def test_few_labels_in_many_rows_are_no_free_text():
+    cells = [[]] * 200 + [[name] for name in "abcdeabc"]
+    assert fitted(cells).classes == ("a", "b", "c", "d", "e")
+    with pytest.raises(RequestError, match="as free text would"):
+        fitted([[name] for name in "abcdefgh"])
+    assert fitted([[name] for name in "abcdefgh"], labels=tuple("abcdefgh")).classes == tuple("abcdefgh")
+
+
+def test_labels_may_be_named_as_numbers():
+    assert fitted([["1"], ["2"], ["1", "2"]], labels=(2, 1.0)).classes == ("2", "1")
+
+
+def test_a_label_with_the_mark_that_we_write_is_read_again():
+    assert Answer(("v", "w"), {"v": 1.0, "w": 1.0}).cells()["labels"] == "v|w"
+    task = fitted([["v|w"], ["v"], ["w", "v|w"]] * 2)
+    for labels in ((), ("v|w",), ("v", "v|w"), ("v", "w")):
+        cell = Answer(labels, dict.fromkeys(task.classes, 0.5)).cells()["labels"]
+        assert task.read(rows_of([cell]))["labels"][0] == list(labels)
 
 
 def test_numbers_are_labels_too_and_a_separator_can_be_named():

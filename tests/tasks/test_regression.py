@@ -172,3 +172,18 @@ def test_the_strata_are_fifths_of_the_targets():
     strata = list(fitted(range(10)).strata(rows_of(range(10))))
     assert sorted(strata) == strata
     assert {strata.count(band) for band in strata} == {2}
+
+
+@pytest.mark.parametrize(("target", "rows"), [(0.1, 30), (0.7, 37), (5, 3), (1e-9, 11)])
+def test_targets_that_are_all_the_same_are_refused(target, rows):
+    with pytest.raises(RequestError, match="every training row has the target"):
+        fitted([target] * rows)
+
+
+@pytest.mark.parametrize("usual", [[5] * 80 + [3, 4] * 10, [0] * 197 + [1, 2, 3]])
+def test_a_code_for_a_missing_number_is_told_where_most_targets_are_the_same(usual):
+    task = fitted([*usual, -999])
+    (remark,) = task.remarks(rows_of([*usual, -999]))
+    assert "the farthest -999" in remark.message
+    assert list(remark.rows) == [len(usual)]
+    assert not fitted(usual).remarks(rows_of(usual))
