@@ -44,6 +44,7 @@ def evaluate(words: list[str]) -> None:
         writers.check(options.errors)
     if options.output:
         targets.refuse_place(options.output)
+    targets.refuse_sources((options.errors, options.output), options.data)
     rows = single(options.data)
     judgements = evaluate_runs(
         options.runs, rows, columns, options.batch_size, options.precision, options.trust_remote_code

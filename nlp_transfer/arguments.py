@@ -61,6 +61,6 @@ class Parser(argparse.ArgumentParser):
 
 def count(word: str) -> int:
     """A whole number above 0."""
-    if not word.isdigit() or int(word) < 1:
+    if not word.isdecimal() or int(word) < 1:
         raise argparse.ArgumentTypeError(f"{word} is no whole number above 0")
     return int(word)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -60,16 +63,32 @@ def status_of(job: Callable[[], Any]) -> int:
     """Do a job; what is wrong with the request becomes one message and exit status 2."""
     try:
         job()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (RequestError, Stopped, Interrupted, TrainingError) as error:
         return tell(error)
     except SystemExit as end:
         # --help, which has printed what it is asked for
         return int(end.code or 0)
+    except KeyboardInterrupt:
+        return tell(Interrupted("ended by SIGINT"))
     except BrokenPipeError:
         # the reader of our output has gone, as `head` does
         sys.stderr.close()
         return 1
+    except OSError as error:
+        # of files that are named others tell: what has no name is a stream
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            raise
+        _forget_output()
+        return tell(Interrupted(f"standard output cannot be written: {error.strerror}"))
     return 0
+
+
+def _forget_output() -> None:
+    """Have the interpreter not try again, at its end, to write what could not be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def training(arguments: Sequence[str], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -151,10 +170,12 @@ def _export(words: list[str]) -> None:
     at_once("nlp_transfer.exporting")
     from nlp_transfer.exporting import FORMS
     from nlp_transfer.runs import load_run
+    from nlp_transfer.training.signals import raised_signals
 
     run = load_run(options.run, options.trust_remote_code)
-    for sentence in FORMS[options.format](run, options.output):
-        print(sentence, file=sys.stderr)
+    with raised_signals():
+        said = FORMS[options.format](run, options.output)
+    print(*said, sep="\n", file=sys.stderr)
     print(options.output)
 
 

@@ -35,7 +35,7 @@ def apart(words: Sequence[str]) -> tuple[list[str], int]:
     if "processes" not in ours:
         return list(words), 1
     number = ours["processes"]
-    if not number.isdigit() or int(number) < 1:
+    if not number.isdecimal() or int(number) < 1:
         raise RequestError(f"--processes is {number}: expected a whole number above 0.")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RequestError(

@@ -49,12 +49,16 @@ def head_parameters(model: Any, head: Sequence[str]) -> int:
 
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON that a person can read; replaced in one move, so that no reader ever sees half of it."""
-    half = file.with_name(f".{file.name}.part")
+    """Write JSON that a person can read; replaced in one move, so that no reader ever sees half of it. A link stays a link, and
+    what is no plain file, such as a pipe, is written to."""
+    plain = file.is_file() or not file.exists()
+    file = file.resolve() if plain else file
+    half = file.with_name(f".{file.name}.part") if plain else file
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=True) + "\n"
     # half a surrogate, as a name of a file may hold, becomes the escape that JSON has for it
     half.write_text(text, encoding="utf-8", errors="backslashreplace")
-    half.replace(file)
+    if plain:
+        half.replace(file)
 
 
 def without_texts(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +140,8 @@ def _scores(report: Mapping[str, Any]) -> str:
     scores, last = report["scores"], last_split(report)
     lines = [f"| score | {' | '.join(scores)} | 95 % interval of {last} |", "|---" * (len(scores) + 2) + "|"]
     for name in scores[last]:
-        cells = " | ".join(f"{split[name]:.4f}" for split in scores.values())
+        # some scores are of rows that a split may not have, as questions without an answer
+        cells = " | ".join(f"{split[name]:.4f}" if name in split else "-" for split in scores.values())
         lines.append(f"| {name.replace('_', ' ')} | {cells} | {_interval(report, name)} |")
     return "\n".join(lines)
 

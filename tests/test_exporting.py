@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 from nlp_transfer import RequestError, cli, fine_tune, load_run, samples
+from nlp_transfer.errors import Stopped
 from nlp_transfer.exporting import FORMS
+from nlp_transfer.exporting import plain as plain_export
 from nlp_transfer.exporting.sample import apart
 from tests.families import FAMILIES
 from tests.matrix import backbones
@@ -244,3 +246,42 @@ def test_a_tuner_is_not_put_on_another_backbone(tiny_bert: Path, tmp_path: Path)
     shutil.rmtree(model)
     with pytest.raises(RequestError, match="needs the backbone"):
         load_run(run).predict(TEXTS)
+
+
+def test_a_head_is_trained_anew_on_the_runs_own_rows_only(
+    tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.csv"
+    lines = [f"row {i},{'ab'[i % 2]}" for i in range(40)]
+    file.write_text("\n".join(["text,label", *lines]), encoding="utf-8")
+    where = {"task": "classification", "data": str(file), "head": {"pooling": "mean"}, "train": {"max_steps": 2}}
+    run = trained(tmp_path / "run", tiny_bert, **where)
+    file.write_text("\n".join(["text,label", *lines[:-2]]), encoding="utf-8")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert cli.main(["export", str(run), "--format", "transformers", "--output", str(tmp_path / "plain")]) == 2
+    assert "has other rows than the run was trained on" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_stop_while_a_head_is_trained_anew_names_nothing_to_go_on_with(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise Stopped("stopped; go on with: a folder that is gone")
+
+    run = trained(tmp_path / "run", tiny_bert, head={"pooling": "mean"}, train={"max_steps": 2})
+    monkeypatch.setattr(plain_export, "fine_tune", stopped)
+    assert cli.main(["export", str(run), "--format", "transformers", "--output", str(tmp_path / "plain")]) == 1
+    said = capsys.readouterr().err
+    assert "nothing is written" in said
+    assert "go on with" not in said
+
+
+def test_logits_that_are_no_numbers_are_not_equal(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = load_run(trained(tmp_path / "run", tiny_bert))
+    monkeypatch.setattr(plain_export, "apart", lambda *_: float("nan"))
+    with pytest.raises(RequestError, match="nan"):
+        FORMS["merged"](run, tmp_path / "plain")
+    assert not (tmp_path / "plain").exists()

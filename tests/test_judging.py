@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
+import threading
 from collections import Counter
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +30,7 @@ from nlp_transfer.evaluation import outputs
 from nlp_transfer.evaluation.errors import CHARACTERS, by_length
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.metrics.expected_calibration_error import expected_calibration_error
+from nlp_transfer.report import write_json
 from nlp_transfer.tasks.classification import Classification
 from nlp_transfer.tasks.multi_label import MultiLabel
 from nlp_transfer.tasks.sentiment import Sentiment
@@ -412,3 +417,67 @@ def test_a_calibrated_run_remembers_its_temperature(runs: Path) -> None:
         logits = np.log(list(plain.probabilities.values())) / run.task.temperature
         expected = np.exp(logits) / np.exp(logits).sum()
         assert list(answer.probabilities.values()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_is_judged_is_not_written_over(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "gold"
+    folder.mkdir()
+    gold = folder / "gold.csv"
+    shutil.copy(TEST, gold)
+    before = gold.read_bytes()
+    link = tmp_path / "link.csv"
+    link.symlink_to(gold)
+    for words in (["--errors", gold], ["--output", gold], ["--errors", link], ["--output", folder / "." / "gold.csv"]):
+        assert cli.main(["evaluate", str(runs / "one"), "--data", str(gold), *map(str, words)]) == 2
+        assert "is what is read" in capsys.readouterr().err
+    twice = str(tmp_path / "twice.jsonl")
+    assert cli.main(["evaluate", str(runs / "one"), "--data", str(gold), "--output", twice, "--errors", twice]) == 2
+    assert "is named twice" in capsys.readouterr().err
+    assert gold.read_bytes() == before
+
+
+def test_scores_may_go_into_a_pipe_or_through_a_link(tmp_path: Path) -> None:
+    pipe, target, link = tmp_path / "pipe", tmp_path / "target.json", tmp_path / "link.json"
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: target.write_text(pipe.read_text(encoding="utf-8"), encoding="utf-8"))
+    reader.start()
+    write_json(pipe, {"a": 1})
+    reader.join(10)
+    assert pipe.is_fifo()
+    assert json.loads(target.read_text(encoding="utf-8")) == {"a": 1}
+    link.symlink_to(target)
+    write_json(link, {"a": 2})
+    assert link.is_symlink()
+    assert json.loads(target.read_text(encoding="utf-8")) == {"a": 2}
+
+
+def test_a_score_that_one_split_cannot_have_is_left_open(tiny_bert: Path, tmp_path: Path) -> None:
+    def asked(i: int, answered: bool) -> dict[str, Any]:
+        answers = {"text": ["Ada"], "answer_start": [0]} if answered else {"text": [], "answer_start": []}
+        return {"question": f"Who is number {i}?", "context": f"Ada is number {i}.", "answers": answers}
+
+    mixed = [asked(i, i % 3 > 0) for i in range(24)]
+    data = {"source": mixed, "validation": [asked(i, True) for i in range(30, 36)], "test": mixed[:9]}
+    run = train(tiny_bert, tmp_path / "run", task="qa", data=data)
+    run.write_page()
+    assert "answerable_f1" in run.scores["test"]
+    assert "answerable_f1" not in run.scores["validation"]
+    assert "| answerable f1 | - |" in (run.folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_of_equal_evaluations_the_last_is_kept(tiny_bert: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"number {i}", "target": float(i)} for i in range(30)]
+    same = [{"text": f"number {i}", "target": 5.0} for i in range(6)]
+    said = io.StringIO()
+    with redirect_stderr(said):
+        run = fine_tune(
+            task="regression",
+            data={"source": rows, "validation": same, "test": rows[:5]},
+            model=str(tiny_bert),
+            output=tmp_path / "run",
+            train={"epochs": 3},
+        )
+    primary = run.task.primary.metric
+    assert run.scores["validation"][primary] == 0
+    assert run.report["training"]["best_epoch"] == 3
+    assert f"every evaluation has the same {primary}, 0" in said.getvalue()

@@ -32,7 +32,11 @@ from nlp_transfer.training.signals import stop_signals
 LOCK = ".lock"
 """Held by the process that works in a comparison's folder."""
 
+BEGUN = ".begun"
+"""Stands in a folder until its protocol does, and says that what else is there is a comparison's."""
+
 PARTS = (
+    BEGUN,
     protocol.NAME,
     results.NAME,
     layout.FOLDER,
@@ -158,8 +162,10 @@ def compare(
             refuse_removing(folder, agreed.grid.base.data, [each.model.name for each in agreed.grid.candidates])
             _clear(folder)
         if known is None and rows is not None:
+            (folder / BEGUN).touch()
             layout.lay_out(agreed.grid.base.data, rows, folder)
         agreed.write(folder)
+        (folder / BEGUN).unlink(missing_ok=True)
         for sentence in agreed.sentences():
             show.say(sentence)
         running.run()
@@ -199,9 +205,10 @@ def _alone(folder: Path) -> Iterator[None]:
     """
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder} is a file: name a folder with --output.")
-    if folder.is_dir() and any(
-        child.name.lstrip(".").removesuffix(".part") not in (*PARTS, "lock", "DS_Store") for child in folder.iterdir()
-    ):
+    there = {child.name for child in folder.iterdir()} - {LOCK, ".DS_Store"} if folder.is_dir() else set()
+    known = {*PARTS, *(f".{name}.part" for name in PARTS)}
+    # a project has data/ and runs/ too: only a protocol says whose they are
+    if there and (not there & {protocol.NAME, BEGUN} or there - known):
         raise RequestError(f"{folder} holds other files than a comparison's: name another folder with --output.")
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     lock = FileLock(folder / LOCK, timeout=0)

@@ -150,13 +150,13 @@ def front(costs: Mapping[str, float], scores: Mapping[str, float], higher_is_bet
 
 
 def _curve(name: str, folders: Iterable[Path], evidence: Evidence) -> Curve | None:
-    """Means over the seeds whose logs have the same steps, as all of one training size have."""
+    """Means over the seeds: of the first losses in their logs, of the second, and so on; and of scores."""
     losses, scores = [], []
     for folder in folders:
         lines = kept.log(folder)
-        losses.append({line["step"]: line["loss"] for line in lines if "loss" in line})
-        told = {line["step"]: line["validation"].get(evidence.metric) for line in lines if "validation" in line}
-        scores.append({step: score for step, score in told.items() if score is not None})
+        losses.append([(line["step"], line["loss"]) for line in lines if "loss" in line])
+        told = [(line["step"], line["validation"].get(evidence.metric)) for line in lines if "validation" in line]
+        scores.append([(step, score) for step, score in told if score is not None])
     if not any(scores):
         return None
     steps, loss = kept.thinned(*_mean(losses))
@@ -164,11 +164,13 @@ def _curve(name: str, folders: Iterable[Path], evidence: Evidence) -> Curve | No
     return Curve(name, steps, loss, tuple(map(int, evaluated)), validation)
 
 
-def _mean(curves: Sequence[Mapping[int, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The steps that all curves have, and the mean there."""
-    known = [curve for curve in curves if curve]
-    steps = sorted(set.intersection(*(set(curve) for curve in known))) if known else []
-    return tuple(map(float, steps)), tuple(float(np.mean([curve[step] for curve in known])) for step in steps)
+def _mean(curves: Sequence[Sequence[tuple[int, float]]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean of the first points of all curves, of the second, and so on, as far as all of them go.
+
+    Batches by tokens make epochs of different numbers of steps for each seed.
+    """
+    points = [np.mean(points, axis=0) for points in zip(*filter(None, curves), strict=False)]
+    return tuple(float(step) for step, _ in points), tuple(float(value) for _, value in points)
 
 
 def _breakdowns(reports: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> list[Breakdown]:

@@ -81,6 +81,8 @@ def stream(source: Path | str, kind: str) -> Iterator[Stream]:
         RequestError: for a file that is missing, unreadable or broken, some of it only while windows are read.
     """
     if str(source) == STANDARD:
+        if sys.stdin is None:
+            raise RequestError("there is no standard input: name a file.")
         with _read_from("standard input", kind, sys.stdin.buffer, lambda: None) as found:
             yield found
         return

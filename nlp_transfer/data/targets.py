@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,22 @@ def refuse_place(path: Path) -> None:
     """
     if path.is_dir() or not path.parent.is_dir():
         raise RequestError(f"{path} cannot be written: it is a folder, or its folder does not exist.")
+
+
+def refuse_sources(targets: Iterable[Path | None], source: str) -> None:
+    """Refuse to write over what is read, or twice over the same file.
+
+    Raises:
+        RequestError: for a file that is the source or lies in it, or that two targets name.
+    """
+    there, seen = Path(source).resolve(), set()
+    for path in filter(None, targets):
+        found = path.resolve()
+        if found == there or (path.exists() and there in found.parents):
+            raise RequestError(f"{path} is what is read: name another file to write.")
+        if found in seen:
+            raise RequestError(f"{path} is named twice: what is written first would be lost.")
+        seen.add(found)
 
 
 @contextmanager

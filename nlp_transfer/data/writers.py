@@ -78,6 +78,8 @@ def writing(
         Interrupted: for a signal.
     """
     if str(target) == STANDARD:
+        if sys.stdout is None:
+            raise RequestError("there is no standard output: name a file.")
         out = sys.stdout.buffer
         with raised_signals():
             writer = WRITERS[kind](out, names, types or {})

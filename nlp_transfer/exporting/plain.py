@@ -15,7 +15,7 @@ import torch
 from nlp_transfer import artefacts
 from nlp_transfer.backbone import ModelSettings
 from nlp_transfer.data.features import Features
-from nlp_transfer.errors import RequestError
+from nlp_transfer.errors import Interrupted, RequestError, Stopped
 from nlp_transfer.experiment import fine_tune
 from nlp_transfer.exporting.folders import refuse_existing, written
 from nlp_transfer.exporting.sample import apart, sample
@@ -53,7 +53,7 @@ def merged(run: Run, output: Path) -> list[str]:
         artefacts.save(model, run.tokenizer, folder, recipe.model.revision)
         again = artefacts.load(folder, run.task, run.folder / "recipe.yaml", pin=run.pin).to(run.model.device).eval()
         difference = _difference(run, again)
-        if difference > TOLERANCE:
+        if not difference <= TOLERANCE:  # no number is no equal
             raise RequestError(
                 f"the merged model's logits differ from the run's by {difference:.1e}, more than {TOLERANCE:g}: not "
                 "written. Use the run as it is (load_run)."
@@ -96,9 +96,17 @@ def transformers(run: Run, output: Path) -> list[str]:
             model=ModelSettings(str(backbone)),
             method=Head(),
             head=HeadSettings("own"),
-            train=replace(recipe.train, learning_rate=None, frozen="auto"),
+            train=replace(recipe.train, learning_rate=None, frozen="auto", trackers=()),
         )
-        trained = fine_tune(own, output=Path(temporary) / "run", silent=True, trust_remote_code=run.pin)
+        try:
+            trained = fine_tune(own, output=Path(temporary) / "run", silent=True, trust_remote_code=run.pin)
+        except Stopped as stop:  # its folder goes with it
+            raise Interrupted("ended before its head was trained; nothing is written.") from stop
+        if trained.report["data"]["fingerprint"] != run.report["data"]["fingerprint"]:
+            raise RequestError(
+                f"{recipe.data.source} has other rows than the run was trained on, and its own head must be trained anew on "
+                "those: bring them back, or train with --head.pooling own."
+            )
         with written(output) as folder:
             shutil.copytree(trained.artefact, folder, dirs_exist_ok=True)
     metric = run.task.primary.metric
@@ -114,4 +122,6 @@ def _difference(run: Run, model: Any) -> float:
     with quiet(), torch.inference_mode():
         found, expected = model(**inputs), run.model.eval()(**inputs)
     names = [name for name in expected if name.endswith("logits")]
-    return max(apart(found[name].float().cpu().numpy(), expected[name].float().cpu().numpy()) for name in names)
+    return float(
+        np.max([apart(found[name].float().cpu().numpy(), expected[name].float().cpu().numpy()) for name in names])
+    )

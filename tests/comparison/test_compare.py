@@ -20,6 +20,8 @@ from nlp_transfer import Comparison, RequestError, cli, compare, load_run, sampl
 from nlp_transfer.backbone import Backbone
 from nlp_transfer.comparison import engine, running
 from nlp_transfer.comparison.engine import ENGINES
+from nlp_transfer.comparison.protocol import Protocol
+from nlp_transfer.comparison.running import Running
 from nlp_transfer.data.files import read
 from nlp_transfer.environment import processes
 from nlp_transfer.errors import Interrupted, Stopped, TrainingError
@@ -455,3 +457,47 @@ def _command(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "nlp_transfer.cli", "compare", *words], cwd=folder, env=environment, stderr=said
         )
+
+
+def test_a_folder_that_others_use_is_left_alone(tiny_bert: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for name in ("data", "runs"):
+        (project / name).mkdir(parents=True)
+    rows = project / "data" / "train.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in reviews()), encoding="utf-8")
+    before = rows.read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(RequestError, match="holds other files than a comparison's"):
+            compare(**asked(tiny_bert, data=str(rows)), output=project, overwrite=overwrite)
+    assert cli.main(["demo", "--output", str(project)]) == 2
+    assert rows.read_bytes() == before
+    assert sorted(path.name for path in project.iterdir()) == ["data", "runs"]
+
+
+def test_a_comparison_that_was_killed_before_its_protocol_stood_begins_anew(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise SystemError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Protocol, "write", killed)
+        with pytest.raises(SystemError):
+            compare(**asked(tiny_bert), output=tmp_path / "compare")
+    assert {path.name for path in (tmp_path / "compare").iterdir()} == {".begun", "data"}
+    with monkeypatch.context() as patched:
+        patched.setattr(Running, "run", lambda _: None)
+        patched.setattr("nlp_transfer.comparison.conclusion.conclude", lambda _: [])
+        compare(**asked(tiny_bert), output=tmp_path / "compare")
+    assert {path.name for path in (tmp_path / "compare").iterdir()} == {"protocol.json", "data"}
+
+
+def test_seeds_whose_epochs_have_different_numbers_of_steps_have_one_curve(tiny_bert: Path, tmp_path: Path) -> None:
+    rows = [{"review": "good " * (1 + i % 23), "stars": str(1 + 4 * (i % 2))} for i in range(80)]
+    train = {"epochs": 2, "batch_tokens": 70}
+    told = asked(tiny_bert, data=rows, train=train, methods="bitfit,full", seeds=(0, 1, 2), train_sizes=(), trials=1)
+    found = compare(**told, baselines=False, forgetting=False, output=tmp_path / "compare")
+    analysis = json.loads((found.folder / "analysis.json").read_text(encoding="utf-8"))
+    steps = {line["costs"]["steps"] for line in of_kind(found, "run") if "steps" in line["costs"]}
+    assert all(len(curve["evaluated"]) == 2 for curve in analysis["inside"]["curves"]), steps
+    assert (found.folder / "report.html").is_file()
