@@ -82,14 +82,22 @@ def onnx(run: Run, output: Path) -> list[str]:
 
 
 def _batches(run: Run) -> list[dict[str, Tensor]]:
-    """Inputs of several shapes: the task's sample together, which is padded, and each of its rows alone."""
+    """Inputs of several shapes: the task's sample together, which is padded, each of its rows alone, and longer texts of which one
+    is as long as the run reads."""
     rows = sample(run)
     features = Features.of(rows, run.task, run.tokenizer)
     chosen = [np.arange(len(features)), *(np.array([i]) for i in range(len(features)))]
-    longer = Dataset.from_list([{name: " ".join([text] * 3) for name, text in row.items()} for row in rows.to_list()])
-    further = Features.of(longer, run.task, run.tokenizer)
     found = [features.fetch(indices).inputs for indices in chosen]
-    return [dict(inputs) for inputs in [*found, further.fetch(np.arange(len(further))).inputs]]
+    words, random = " ".join(" ".join(row.values()) for row in rows.to_list()).split(), np.random.default_rng(0)
+    for most in (60, run.tokenizer.model_max_length):  # no word has less than a token
+        # words in no order: in what repeats itself, attention that sees too far finds the same again
+        counts = [max(4, most // 2**i) for i in range(6)]
+        longer = [{name: " ".join(random.choice(words, count)) for name in rows.column_names} for count in counts]
+        further = Features.of(Dataset.from_list(longer), run.task, run.tokenizer)
+        lengths = further.lengths
+        padded = np.where(lengths < lengths.max(), lengths, 0).argmax()
+        found.append(further.fetch(np.array([lengths.argmax(), padded, lengths.argmin()])).inputs)
+    return [dict(inputs) for inputs in found]
 
 
 class _Named(nn.Module):

@@ -518,7 +518,7 @@ def test_from_a_file_to_answers(
 
 def test_plain_transformers_finds_the_same(tiny_bert: Path, tmp_path: Path) -> None:
     data = {"source": str(samples.path("entities")), "limit": 120}
-    train = {"epochs": 10, "learning_rate": 3e-3}
+    train = {"epochs": 15, "learning_rate": 5e-3, "batch_size": 8}
     run = fine_tune(task="entities", model=str(tiny_bert), data=data, train=train, output=tmp_path / "run", silent=True)
     assert "logits as the run's" in transformers(run, tmp_path / "plain")[0]
     plain = pipeline("token-classification", str(tmp_path / "plain"), aggregation_strategy="first")
