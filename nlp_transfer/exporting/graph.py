@@ -82,8 +82,8 @@ def onnx(run: Run, output: Path) -> list[str]:
 
 
 def _batches(run: Run) -> list[dict[str, Tensor]]:
-    """Inputs of several shapes: the task's sample together, which is padded, each of its rows alone, and longer texts of which one
-    is as long as the run reads."""
+    """Inputs of several shapes: the task's sample together, which is padded, each of its rows alone, and longer texts, of
+    which one is as long as the run reads."""
     rows = sample(run)
     features = Features.of(rows, run.task, run.tokenizer)
     chosen = [np.arange(len(features)), *(np.array([i]) for i in range(len(features)))]
