@@ -107,7 +107,7 @@ class Entities(Task):
         wrong = {i: ("entities", reason) for i, reason in enumerate(each) if reason}
         kinds = [isinstance(text, str) for text, _ in every]
         mixed = "spans and tags stand in one file: expected every row to have what most have"
-        usual = max(kinds, key=kinds.count, default=True)
+        usual = 2 * sum(kinds) > len(kinds) - (kinds[:1] == [True])  # of as many each, what the first has
         wrong = {**{i: ("entities", mixed) for i, kind in enumerate(kinds) if kind != usual}, **wrong}
         tags: dict[int, Any] = {i: row[1] for i, row in enumerate(every) if not (self.types or kinds[i] or i in wrong)}
         return {**wrong, **{i: ("entities", reason) for i, reason in schemes.misfits(tags, self.scheme).items()}}

@@ -542,3 +542,7 @@ def test_the_odd_row_is_the_one_that_differs_from_most():
     odd, usual = ("Ada", [[0, 3, "PER"]]), (["Ada"], ["B-PER"])
     rows = {"text": [odd[0], *[usual[0]] * 3], "entities": [odd[1], *[usual[1]] * 3]}
     assert list(task.faults(rows)) == [0]
+    for first, second in ((odd, usual), (usual, odd)):
+        even = {"text": [first[0], second[0]], "entities": [first[1], second[1]]}
+        assert list(task.faults(even)) == [1]
+    assert not task.faults({"text": [], "entities": []})
