@@ -213,7 +213,10 @@ def status_of(path: Path) -> str | None:
     try:
         return str(json.loads((path / "report.json").read_text(encoding="utf-8")).get("status", "damaged"))
     except (OSError, ValueError):
-        return "unfinished" if (path / "recipe.yaml").is_file() else None
+        there = {child.name for child in path.iterdir()} if path.is_dir() else set()
+        # a project may have a recipe.yaml too: beside that of a run stands its log, or nothing of others
+        early = all(name in ("recipe.yaml", "task.json", "checkpoints", "trackers") or name[0] == "." for name in there)
+        return "unfinished" if "recipe.yaml" in there and ("log.jsonl" in there or early) else None
 
 
 def settled_before(path: Path, recipe: Recipe) -> Recipe:

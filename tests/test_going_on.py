@@ -229,3 +229,15 @@ def test_a_run_with_a_pooled_head_is_a_backbone_like_its_own(tiny_bert: Path, tm
     asked_for = [(row["text"], row["text_pair"]) for row in rows]
     shares = [[each.probabilities["a"] for each in run.predict(asked_for)] for run in (first, second)]
     np.testing.assert_allclose(shares[1], shares[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["overwrite", "resume"])
+def test_a_project_with_a_recipe_is_no_run(tiny_bert: Path, tmp_path: Path, how: str) -> None:
+    project = tmp_path / "project"
+    (project / "model").mkdir(parents=True)
+    for name in ("recipe.yaml", "README.md", "model/weights"):
+        (project / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(RequestError, match="holds other files than a run's"):
+        fine_tune(**asked(tiny_bert, project), **{how: True})
+    assert sorted(each.name for each in project.rglob("*")) == ["README.md", "model", "recipe.yaml", "weights"]
+    assert (project / "README.md").read_text(encoding="utf-8") == "mine"
