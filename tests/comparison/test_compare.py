@@ -498,6 +498,5 @@ def test_seeds_whose_epochs_have_different_numbers_of_steps_have_one_curve(tiny_
     told = asked(tiny_bert, data=rows, train=train, methods="bitfit,full", seeds=(0, 1, 2), train_sizes=(), trials=1)
     found = compare(**told, baselines=False, forgetting=False, output=tmp_path / "compare")
     analysis = json.loads((found.folder / "analysis.json").read_text(encoding="utf-8"))
-    steps = {line["costs"]["steps"] for line in of_kind(found, "run") if "steps" in line["costs"]}
-    assert all(len(curve["evaluated"]) == 2 for curve in analysis["inside"]["curves"]), steps
+    assert [len(curve["evaluated"]) for curve in analysis["inside"]["curves"]] == [2, 2]
     assert (found.folder / "report.html").is_file()
