@@ -31,7 +31,7 @@ def main() -> None:
 
 def filled(text: str, results: Path = RESULTS) -> str:
     """The page with the tables that belong to the files."""
-    writers = {"speed": speeds, "growth": growing, "reuse": reusing, "steps": stepping}
+    writers = {"speed": speeds, "growth": growing, "reuse": reusing, "steps": stepping, "floor": flooring}
     return MARK.sub(lambda found: found[1] + writers[found[2]](results) + found[4], text)
 
 
@@ -79,6 +79,29 @@ def stepping(results: Path) -> str:
     head = f"| a step of {result['batch_size']} rows | {' | '.join(f'`{name}`' for name in methods)} |\n"
     head += f"{'|---' * (1 + len(methods))}|\n"
     return head + "".join(lines) + f"\n{machine(result['environment'])}.\n"
+
+
+def flooring(results: Path) -> str:
+    """A line per way to train two blocks, and what the case of `freeze` would come to with its steps by hand."""
+    result = read(results / "step-floor.json")
+    if result is None:
+        return NOT_MEASURED
+    lines = []
+    for way, found in result["ways"].items():
+        mean, median = (f"{1000 * found[f'last_third_{name}']:.1f} ms" for name in ("mean", "median"))
+        lines.append(f"| {way} | {found['seconds']:.1f} s | {mean} | {median} |\n")
+    head = f"| the steps of `freeze` on SST-2 | all | of the last third the mean | and the median |\n{'|---' * 4}|\n"
+    whole = head + "".join(lines) + f"\n{machine(result['environment'])}.\n"
+    freeze = read(results / "speed-freeze-sst2.json")
+    if freeze is None:
+        return whole
+    best, ours = (freeze["contenders"][one]["train_seconds"] for one in ("trainer-best", "ours"))
+    *_, loop, by_hand = (found["seconds"] for found in result["ways"].values())
+    ratio = best / (ours - loop + by_hand)
+    return whole + (
+        f"With so many seconds less, {loop - by_hand:.1f} of {ours:.1f}, `freeze-sst2` would have {ratio:.2f} times "
+        "the rows a second of the Trainer at its best.\n"
+    )
 
 
 def speeds(results: Path) -> str:

@@ -330,8 +330,8 @@ def test_a_table_of_speeds_says_what_files_say(speed_table: Any, tmp_path: Path)
 
 
 def test_tables_of_growth_reuse_and_steps_say_what_files_say(speed_table: Any, tmp_path: Path) -> None:
-    text = "".join(f"<!-- table: {name} -->\nold\n<!-- end -->\n" for name in ("growth", "reuse", "steps"))
-    assert speed_table.filled(text, tmp_path).count("Not measured yet.") == 3
+    text = "".join(f"<!-- table: {name} -->\nold\n<!-- end -->\n" for name in ("growth", "reuse", "steps", "floor"))
+    assert speed_table.filled(text, tmp_path).count("Not measured yet.") == 4
     machine = {"device_name": "a chip", "threads": 2, "versions": {"torch": "2", "transformers": "5"}}
     run = {"rows": 1120, "tokens_per_row": 16, "train_seconds": 3.25, "peak_rss_bytes": 2e9, "peak_device_bytes": None}
     after = {"steps": 30, "rows": 1000, "seconds": 1.6}
@@ -344,10 +344,13 @@ def test_tables_of_growth_reuse_and_steps_say_what_files_say(speed_table: Any, t
         "full": {"step_seconds": {"as it is": 0.2, "other": 0.1}, "shares": {"products": 0.64}},
         "lora": {"step_seconds": {"as it is": 0.15}, "shares": {"products": 0.5}},
     }
+    floor = {"last_third_mean": 0.025, "last_third_median": 0.02}
     files = {
         "growth": runs,
         "reuse": {"rows": 10000, "epochs": 3.0, "cases": {"freeze": times}},
         "step-costs": {"batch_size": 32, "methods": steps},
+        "step-floor": {"ways": {"loop": {**floor, "seconds": 20.0}, "by hand": {**floor, "seconds": 15.0}}},
+        "speed-freeze-sst2": {"contenders": {"trainer-best": {"train_seconds": 50.0}, "ours": {"train_seconds": 25.0}}},
     }
     for name, result in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({**result, "environment": machine}), encoding="utf-8")
@@ -355,5 +358,7 @@ def test_tables_of_growth_reuse_and_steps_say_what_files_say(speed_table: Any, t
     assert "| 1,120 | 16 | 3.2 s |  | 2.0 GB |\n| 1,120 | 16 | 3.2 s | 100 | 2.0 GB |" in found
     assert "| `freeze` | 30.0 s of 35.0 s | 31.0 s of 36.0 s | 20.0 s of 25.0 s |" in found
     assert "| as it is | 200 ms | 150 ms |\n| other | 100 ms |  |\n| of PyTorch's step: products | 64% | 50% |" in found
-    assert found.count("a chip, threads 2; torch 2, transformers 5.") == 3
+    assert "| loop | 20.0 s | 25.0 ms | 20.0 ms |\n| by hand | 15.0 s |" in found
+    assert "5.0 of 25.0, `freeze-sst2` would have 2.50 times" in found
+    assert found.count("a chip, threads 2; torch 2, transformers 5.") == 4
     assert speed_table.filled(found, tmp_path) == found

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from nlp_transfer import methods
@@ -51,6 +52,15 @@ def test_the_page_and_its_plots_are_those_of_the_files(writer: Any) -> None:
         there = (DOCS / file).read_text(encoding="utf-8")
         same = there == text if file.endswith(".md") else words(there) == words(text)
         assert same, f"{file}: run python benchmarks/methods_page.py"
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="the kernels called by hand are oneDNN's")
+@pytest.mark.parametrize("tokens", [3, 13, 20])
+def test_steps_by_hand_have_the_gradients_of_autograd(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    floor: Any = importlib.import_module("step_floor")
+    torch.manual_seed(0)
+    assert 0 < floor.furthest_gradient(rows=8, tokens=tokens) < floor.OFF
 
 
 def test_no_result_names_a_folder_of_the_machine() -> None:
