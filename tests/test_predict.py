@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import os
 import random
 import signal
@@ -262,6 +263,64 @@ def test_a_parquet_column_keeps_one_type(run: Run, tmp_path: Path, small_windows
             predict_file(run, tmp_path / "new.jsonl", tmp_path / "answers.parquet")
 
 
+LATER = [
+    ({"score": 0}, {"score": 0.5}),
+    ({"score": 0}, {"score": 1, "source": "web"}),
+    ({"of": {"score": 0}}, {"of": {"new": 1}}),
+    ([1, 2], [0.5]),
+    ([{"a": 1}], [{"b": 1}]),
+]
+
+
+@pytest.mark.parametrize(("first", "late"), LATER)
+def test_a_parquet_column_of_objects_or_lists_leaves_nothing_out(
+    run: Run, tmp_path: Path, small_windows: None, first: object, late: object
+) -> None:
+    rows = [{"text": f"text {i}", "meta": first} for i in range(39)] + [{"text": "text", "meta": late}]
+    save(tmp_path / "new.jsonl", rows)  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match='column "meta" began as'):
+        predict_file(run, tmp_path / "new.jsonl", tmp_path / "answers.parquet")
+
+
+def test_a_parquet_column_holds_what_has_less_than_its_first_cells(
+    run: Run, tmp_path: Path, small_windows: None
+) -> None:
+    rows = [{"text": f"text {i}", "meta": {"score": 0.5, "tags": ["a"]}} for i in range(30)]
+    rows += [{"text": "text", "meta": each} for each in ({"score": 1}, None, {"tags": []}, {})]  # type: ignore[dict-item]
+    save(tmp_path / "new.jsonl", rows)  # type: ignore[arg-type]
+    predict_file(run, tmp_path / "new.jsonl", tmp_path / "answers.parquet")
+    last = pyarrow.parquet.read_table(tmp_path / "answers.parquet")["meta"].to_pylist()[30:]
+    assert last == [{"score": 1.0, "tags": None}, None, {"score": None, "tags": []}, {"score": None, "tags": None}]
+
+
+@pytest.mark.parametrize("empty", [{}, {"of": {}}, {"tags": []}, [{}]])
+def test_empty_objects_are_written_as_text_to_parquet(
+    run: Run, tmp_path: Path, small_windows: None, empty: object
+) -> None:
+    rows = [{"text": f"text {i}", "meta": empty} for i in range(30)] + [{"text": "text", "meta": {"a": 1}}]
+    save(tmp_path / "new.jsonl", rows)  # type: ignore[arg-type]
+    predict_file(run, tmp_path / "new.jsonl", tmp_path / "answers.parquet")
+    found = pyarrow.parquet.read_table(tmp_path / "answers.parquet")["meta"].to_pylist()
+    assert [json.loads(found[0]), json.loads(found[-1])] == [empty, {"a": 1}]
+
+
+def test_lines_of_json_have_nothing_where_a_number_is_none(run: Run, tmp_path: Path) -> None:
+    cells = [1.5, math.nan, -math.inf, None]
+    table = pyarrow.table(
+        {"text": [f"text {i}" for i in range(4)], "n": cells, "of": [{"n": [each]} for each in cells]}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "new.parquet")
+    predict_file(run, tmp_path / "new.parquet", tmp_path / "answers.jsonl")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    lines = (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [each["n"] for each in found] == [1.5, None, None, None]
+    assert [each["of"]["n"] for each in found] == [[1.5], [None], [None], [None]]
+
+
 BAD = {
     ".CSV": (b"text,id\n" + b"good,1\n" * 40 + b'"good,2\n' + b"good,3\n" * 40, "line 42", "never closed"),
     ".csv": (b"text,id\n" + b"good,1\n" * 40 + b"  ,2\n", "line 42", "empty"),
@@ -334,6 +393,11 @@ def test_a_file_can_be_answered_in_its_place_and_through_a_link(run: Run, tmp_pa
     predict_file(run, path, tmp_path / "link.csv")
     assert (tmp_path / "link.csv").is_symlink()
     assert list(read(path).columns) == [*texts(1)[0], *ADDED]
+    # packed as it is named, not as what a link points to
+    (tmp_path / "blob").touch()
+    (tmp_path / "packed.csv.gz").symlink_to(tmp_path / "blob")
+    predict_file(run, path, tmp_path / "packed.csv.gz")
+    assert gzip.decompress((tmp_path / "blob").read_bytes()).startswith(b"id,text,")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def tables(settings: DataSettings) -> dict[str, Table]:
     for split in ("validation", "test"):
         if (apart := getattr(settings, split)) is not None:
             found[split] = single(apart, f"data.{split}")
+            if not isinstance(apart, str | Path | Table):
+                found[split] = replace(found[split], origin=f"data ({split})")
     if "train" not in found:
         raise RequestError(f"{described(settings.source)} has no training rows: there is only {listing(found)}.")
     return found
@@ -124,6 +127,10 @@ def _by_split(named: Mapping[str, Any]) -> dict[str, Any]:
 
 def _memory(source: Any) -> dict[str, Table]:
     if isinstance(source, Mapping):
+        known = {setting.name for setting in fields(DataSettings)} - set(SPLIT_NAMES)
+        if beside := [name for name in source if name in known]:
+            right = f'data={{"source": {{"train": ...}}, "{beside[0]}": ...}}'
+            raise RequestError(f"{listing(beside)} stand beside splits in memory: expected {right}.")
         return {split: _one_in_memory(rows, f"data ({split})") for split, rows in _by_split(source).items()}
     return {"train": _one_in_memory(source, "data")}
 
@@ -135,27 +142,49 @@ def _one_in_memory(rows: Any, origin: str) -> Table:
         raise RequestError(
             f"{origin} is a {type(rows).__name__} of splits: expected the rows of one split, rows['train'] say."
         )
+    if isinstance(rows, list | tuple) and rows:
+        return _of_dicts(rows, origin)
     if isinstance(rows, list | tuple):
-        if wrong := [i for i, row in enumerate(rows) if not isinstance(row, Mapping)]:
-            kind = type(rows[wrong[0]]).__name__
-            raise RequestError(
-                f'{origin}, row {wrong[0] + 1}: a {kind}, expected a dict such as {{"text": ..., "label": ...}}.'
-            )
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        found = {name: [_plain(row.get(name)) for row in rows] for name in names}
+        found: dict[str, Any] = {}
     elif type(rows).__module__.partition(".")[0] == "pandas" and type(rows).__name__ == "DataFrame":
         # by duck: pandas is no dependency of ours, its frames are welcome
         if not rows.columns.is_unique:
             raise RequestError(f"{origin} has several columns of one name: {listing(rows.columns)}.")
         cells = rows.astype(object).where(rows.notna(), None)
         found = {str(name): [_plain(cell) for cell in cells[name]] for name in rows.columns}
+    elif isinstance(rows, str | Path):
+        raise RequestError(f'{origin} is the path {rows}: name files as data={{"source": "{rows}", "test": ...}}.')
     else:
-        raise RequestError(
-            f"{origin} is a {type(rows).__name__}: expected a path, a list of dicts, a pandas frame or a datasets.Dataset."
-        )
+        known = "a list of dicts, a pandas frame or a datasets.Dataset"
+        others = "" if "(" in origin else "a path, "  # of a split no path can be given
+        raise RequestError(f"{origin} is a {type(rows).__name__}: expected {others}{known}.")
     if not len(rows):
         raise RequestError(f"{origin} holds no rows.")
     return Table(origin, "row", found, list(range(1, len(rows) + 1)))
+
+
+def _of_dicts(rows: Sequence[Any], origin: str) -> Table:
+    """Rows one by one; those whose cells have no names of their own are bad ones."""
+    if wrong := [i for i, row in enumerate(rows) if not isinstance(row, Mapping)]:
+        kind = type(rows[wrong[0]]).__name__
+        raise RequestError(
+            f'{origin}, row {wrong[0] + 1}: a {kind}, expected a dict such as {{"text": ..., "label": ...}}.'
+        )
+    reasons = [_misnamed(row) for row in rows]
+    places = [i for i, reason in enumerate(reasons, 1) if reason is None]
+    if not places:
+        raise RequestError(f"{origin}, row 1: {reasons[0]}, and no other row can be read either.")
+    good = [rows[i - 1] for i in places]
+    names = list(dict.fromkeys(name for row in good for name in row))
+    cells = {name: [_plain(row.get(name)) for row in good] for name in names}
+    return Table(origin, "row", cells, places, [(i, reason) for i, reason in enumerate(reasons, 1) if reason])
+
+
+def _misnamed(row: Mapping[Any, Any]) -> str | None:
+    """What is wrong with the names of a row's cells."""
+    if None in row:  # what csv.DictReader calls the cells that the header has no name for
+        return "more cells than the header has names"
+    return next((f"the column {name!r} has no text for its name" for name in row if not isinstance(name, str)), None)
 
 
 def _plain(cell: Any) -> Any:
@@ -219,6 +248,10 @@ def _named(cells: list[Any], feature: Any) -> list[Any]:
     if not isinstance(label, datasets.ClassLabel):
         return cells
     if label is not feature:
-        return [cell and [label.int2str(number) for number in cell] for cell in cells]
-    # -1 is how data sets of the Hub write "not told"
-    return [None if cell is None or cell < 0 else label.int2str(cell) for cell in cells]
+        return [cell and [_name(number, label) for number in cell] for cell in cells]
+    return [_name(cell, label) for cell in cells]
+
+
+def _name(number: int | None, label: datasets.ClassLabel) -> Any:
+    """The name of a label, which data sets of the Hub number; -1 is how they write "not told"."""
+    return None if number is None or number < 0 else label.int2str(number)

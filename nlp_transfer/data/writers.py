@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow
 import pyarrow.parquet
 
+from nlp_transfer.data import column_types
 from nlp_transfer.data.files import form
 from nlp_transfer.data.streams import STANDARD
 from nlp_transfer.data.targets import failing, refuse_place
@@ -99,7 +102,7 @@ def writing(
         stack.callback(half.unlink, missing_ok=True)
         with failing(path):
             file = stack.enter_context(half.open("wb"))
-            packed = path.suffix.lower() == ".gz"
+            packed = Path(target).suffix.lower() == ".gz"  # as it was named, whatever a link points to
             # no name and no time inside: equal rows make equal files
             content = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if packed else file
             stack.callback(_let_go, content)
@@ -198,13 +201,23 @@ class JsonLines(Writer):
         """Nothing stands at the end."""
 
 
-def _refuse_fractions(cells: Sequence[Any]) -> None:
-    if found := next((cell for cell in cells if isinstance(cell, float) and not cell.is_integer()), None):
-        raise ValueError(f"{found} is no whole number")
-
-
 def _json_lines(rows: Sequence[Mapping[str, Any]], ensure_ascii: bool) -> bytes:
-    return "".join([json.dumps(row, ensure_ascii=ensure_ascii, default=str) + "\n" for row in rows]).encode()
+    write = partial(json.dumps, ensure_ascii=ensure_ascii, default=str, allow_nan=False)
+    try:
+        return "".join([write(row) + "\n" for row in rows]).encode()
+    except UnicodeEncodeError:
+        raise
+    except ValueError:
+        return "".join([write(_finite(row)) + "\n" for row in rows]).encode()
+
+
+def _finite(cell: Any) -> Any:
+    """A cell with nothing in place of what is no number, or infinite: JSON has no word for these."""
+    if isinstance(cell, Mapping):
+        return {name: _finite(each) for name, each in cell.items()}
+    if isinstance(cell, list | tuple):
+        return [_finite(each) for each in cell]
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 class Parquet(Writer):
@@ -225,7 +238,10 @@ class Parquet(Writer):
             RequestError: for a cell that its column's type cannot hold.
         """
         if self.writer is None:
-            fields = [(name, self.types.get(name) or _type([row.get(name) for row in rows])) for name in self.names]
+            fields = [
+                (name, self.types.get(name) or column_types.inferred([row.get(name) for row in rows]))
+                for name in self.names
+            ]
             self.schema = pyarrow.schema(fields)
             self.writer = pyarrow.parquet.ParquetWriter(self.content, self.schema)
         columns = [self._column(field, [row.get(field.name) for row in rows]) for field in self.schema]
@@ -250,9 +266,7 @@ class Parquet(Writer):
         if field.name not in self.types and field.type == pyarrow.string():
             cells = [cell if cell is None or isinstance(cell, str) else str(_cell(cell)) for cell in cells]
         try:
-            if pyarrow.types.is_integer(field.type):  # pyarrow would cut fractions off without a word
-                _refuse_fractions(cells)
-            return pyarrow.array(cells, type=field.type)
+            return column_types.column(cells, field.type, known=field.name in self.types)
         except (ValueError, TypeError, OverflowError) as error:
             raise RequestError(
                 f'column "{field.name}" began as {field.type}, which cannot hold what comes later: '
@@ -271,13 +285,3 @@ WRITERS: dict[str, type[Writer]] = {
 
 def _cell(cell: Any) -> Any:
     return json.dumps(cell, ensure_ascii=False, default=str) if isinstance(cell, dict | list) else cell
-
-
-def _type(cells: Sequence[Any]) -> pyarrow.DataType:
-    """The type of some cells; text where they or their lists are empty, or agree on none."""
-    try:
-        found = pyarrow.array(cells).type
-    except (ValueError, TypeError, OverflowError):
-        return pyarrow.string()
-    empty = found.value_type if pyarrow.types.is_list(found) else found
-    return pyarrow.string() if pyarrow.types.is_null(empty) else found

@@ -222,6 +222,13 @@ def test_numbers_of_numpy_are_numbers():
     assert (type(cell[0]), type(cell[1]["flag"])) == (int, bool)
 
 
+@pytest.mark.parametrize("missing", [-1, -100, None])
+def test_in_a_list_of_class_labels_what_is_not_told_is_missing(missing):
+    features = datasets.Features({"label": datasets.List(datasets.ClassLabel(names=["no", "yes"]))})
+    rows = datasets.Dataset.from_dict({"label": [[1, missing], None, [0]]}, features=features)
+    assert sources.open_source(rows)["train"].columns["label"] == [["yes", None], None, ["no"]]
+
+
 def test_class_labels_become_names_and_minus_one_is_missing():
     features = datasets.Features({"label": datasets.ClassLabel(names=["no", "yes"])})
     rows = datasets.Dataset.from_dict({"label": [1, -1, 0, None]}, features=features)
@@ -282,11 +289,25 @@ def test_splits_in_memory_may_be_of_different_kinds():
         ({"train": {"train": ROWS}}, ["dict", "one split"]),
         ({"train": ROWS, "test": []}, ["test", "no rows"]),
         ({"train": ROWS, "test": 4}, ["test", "int"]),
+        ({"train": "a.csv", "test": "b.csv"}, ["train", "a.csv", '"source"']),
+        ({"train": ROWS, "limit": 2}, ["limit", '"source"']),
+        ([{0: "a", 1: "b"}], ["row 1", "column 0", "name"]),
     ],
 )
 def test_what_is_no_rows_is_refused(source, words):
     message = refusal(sources.open_source, source)
     assert all(word in message for word in words)
+
+
+def test_a_row_of_a_csv_reader_with_too_many_cells_is_a_bad_one():
+    table = sources.open_source([*ROWS, {**ROWS[0], None: ["more"]}])["train"]
+    assert len(table) == len(ROWS) == len(table.columns["text"])
+    assert table.bad == [(len(ROWS) + 1, "more cells than the header has names")]
+
+
+def test_splits_in_memory_are_told_apart():
+    found = sources.tables(DataSettings(ROWS, validation=list(ROWS), test=datasets.Dataset.from_list(ROWS)))
+    assert [table.origin for table in found.values()] == ["data", "data (validation)", "data (test)"]
 
 
 def test_sources_are_described_by_their_path_or_as_memory(tmp_path):
