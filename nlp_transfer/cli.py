@@ -77,11 +77,11 @@ def status_of(job: Callable[[], Any]) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
-        # of files that are named others tell: what has no name is a stream
+        # of files that have a name others tell; Python does not say which of the rest it was
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             raise
         _forget_output()
-        return tell(Interrupted(f"standard output cannot be written: {error.strerror}"))
+        return tell(Interrupted(f"standard output or a file cannot be written: {error.strerror}"))
     return 0
 
 

@@ -12,6 +12,7 @@ from nlp_transfer import samples
 from nlp_transfer.comparison import compare, layout, protocol
 from nlp_transfer.comparison.display import Display, live
 from nlp_transfer.configurations import read_json
+from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError, did_you_mean
 from nlp_transfer.experiment import fine_tune
 from nlp_transfer.figures import Scale, duration, size
@@ -168,7 +169,7 @@ def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
         source = Recipe.read(folder / "recipe.yaml").data.source
     except RequestError:
         source = None
-    if source != recipe.data.source:
+    if source != homely(recipe.data.source):
         raise RequestError(f"{folder} holds a run that is no demo: name another folder with --output.")
 
 

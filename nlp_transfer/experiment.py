@@ -30,12 +30,13 @@ from nlp_transfer.errors import Diverged, Interrupted, Lost, Stopped
 from nlp_transfer.evaluation.answers import decoded, judged_from, predictions
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.first_token import only_first
-from nlp_transfer.folder import RunFolder, next_free, refuse_another, settled_before, status_of
+from nlp_transfer.folder import RunFolder
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.progress import Recorder, Show
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.runs import Judgement, Run, load_run
+from nlp_transfer.standing import next_free, refuse_another, settled_before, status_of
 from nlp_transfer.training import sharding
 from nlp_transfer.training.capacity import Capacity
 from nlp_transfer.training.checkpoints import Checkpoints
@@ -92,9 +93,8 @@ def fine_tune(
         return load_run(path, pin)
     opened = RunFolder.open(path, recipe, resume, overwrite, writes=state.is_main_process)
     state.wait_for_everyone()  # every process has looked at the folder before one of them writes there
-    command = f"nlp-transfer train --output {shlex.quote(str(path))} --resume" + (
-        (pin and f" --trust-remote-code {pin}") or ""
-    )
+    trust = f" --trust-remote-code {pin}" if pin else ""
+    command = f"nlp-transfer train --output {shlex.quote(str(path))} --resume{trust}"
     on = command if isinstance(recipe.data.source, str | Path) else "fine_tune(..., resume=True) and the same rows"
     try:
         with opened as folder, stop_signals() as stop:

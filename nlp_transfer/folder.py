@@ -6,22 +6,23 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
 from nlp_transfer import artefacts
-from nlp_transfer.data.settings import DataSettings
-from nlp_transfer.errors import RequestError, Stopped, discreet
+from nlp_transfer.errors import RequestError, Stopped, TrainingError, discreet
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import SCHEMA, write_json
+from nlp_transfer.standing import refuse_another, refuse_removing, status_of
+from nlp_transfer.trust import refuse_links
 
 
 class RunFolder:
@@ -55,6 +56,7 @@ class RunFolder:
             raise RequestError(f"{path} cannot be a folder: {getattr(error, 'strerror', None) or error}.") from error
         status = status_of(path)
         if status and resume:
+            refuse_links(path)  # a folder of others may have them, and what is written would go where they lead
             refuse_another(path, recipe)
         elif status and not overwrite:
             on = "" if status == "finished" else "go on with it by --resume, "
@@ -124,13 +126,15 @@ class RunFolder:
         self.recipe = recipe.to_yaml()
         if self.writes:
             half = self.path / ".recipe.yaml.part"
-            half.write_text(self.recipe, encoding="utf-8")
-            half.replace(self.path / "recipe.yaml")
+            with _written(self.path / "recipe.yaml"):
+                half.write_text(self.recipe, encoding="utf-8")
+                half.replace(self.path / "recipe.yaml")
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Add one line to log.jsonl."""
         if self.writes:
-            with (self.path / "log.jsonl").open("a", encoding="utf-8") as log:
+            file = self.path / "log.jsonl"
+            with _written(file), file.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
 
     def forget_after(self, step: int) -> None:
@@ -143,43 +147,65 @@ class RunFolder:
                 with contextlib.suppress(ValueError):  # the last line may be cut off by what ended the run
                     if json.loads(line)["step"] <= step:
                         kept.append(line + "\n")
-            file.write_text("".join(kept), encoding="utf-8")
+            with _written(file):
+                file.write_text("".join(kept), encoding="utf-8")
 
     def write(self, name: str, values: Mapping[str, Any]) -> None:
         """Write one JSON file."""
         if self.writes:
-            write_json(self.path / name, values)
+            with _written(self.path / name):
+                write_json(self.path / name, values)
 
     def write_lines(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write one JSON-lines file."""
         if self.writes:
             file = self.path / name
-            file.parent.mkdir(exist_ok=True)
-            with file.open("w", encoding="utf-8", errors="backslashreplace") as written:
-                written.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            with _written(file):
+                file.parent.mkdir(exist_ok=True)
+                with file.open("w", encoding="utf-8", errors="backslashreplace") as written:
+                    written.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write one safetensors file."""
         if self.writes:
             file = self.path / name
-            file.parent.mkdir(exist_ok=True)
-            save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, file)
+            with _written(file):
+                file.parent.mkdir(exist_ok=True)
+                save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, file)
 
     def save(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> Path:
         """Save a model and its tokenizer as plain transformers or peft loads them; gives their folder."""
         artefact = self.path / "model"
         if self.writes:
-            artefacts.save(model, tokenizer, artefact, self.revision)
-            for file in artefact.iterdir():
-                # safetensors writes for the owner alone; a model has the permissions of the files beside it
-                file.chmod((self.path / "recipe.yaml").stat().st_mode)
+            with _written(artefact):
+                artefacts.save(model, tokenizer, artefact, self.revision)
+                for file in artefact.iterdir():
+                    # safetensors writes for the owner alone; a model has the permissions of the files beside it
+                    file.chmod((self.path / "recipe.yaml").stat().st_mode)
         return artefact
 
     def finish(self, report: Mapping[str, Any], card: str) -> None:
         """Write the report and the model card: the run is finished."""
         if self.writes:
-            (self.path / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
-            write_json(self.path / "report.json", {"schema": SCHEMA, "status": "finished", **report})
+            with _written(self.path / "README.md"):
+                (self.path / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
+            self.write("report.json", {"schema": SCHEMA, "status": "finished", **report})
+
+
+@contextlib.contextmanager
+def _written(place: Path) -> Iterator[None]:
+    """Say what could not be written.
+
+    Raises:
+        TrainingError: for any error of the file system inside, as Python or safetensors tells it.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise TrainingError(
+            f"{place} cannot be written: {reason}. Make room or permission, then go on with --resume."
+        ) from error
 
 
 def _said(kind: type[BaseException], error: BaseException) -> str:
@@ -208,53 +234,6 @@ PARTS = (
 """Everything that a run writes into its folder."""
 
 
-def status_of(path: Path) -> str | None:
-    """The status of the run that a folder holds; "unfinished" where it has only begun, None where there is none."""
-    try:
-        return str(json.loads((path / "report.json").read_text(encoding="utf-8")).get("status", "damaged"))
-    except (OSError, ValueError):
-        there = {child.name for child in path.iterdir()} if path.is_dir() else set()
-        # a project may have a recipe.yaml too: beside that of a run stands its log, or nothing of others
-        early = all(name in ("recipe.yaml", "task.json", "checkpoints", "trackers") or name[0] == "." for name in there)
-        return "unfinished" if "recipe.yaml" in there and ("log.jsonl" in there or early) else None
-
-
-def settled_before(path: Path, recipe: Recipe) -> Recipe:
-    """A recipe with the batch size that the run in a folder found, where it leaves that open and the steps are the same."""
-    if recipe.train.batch_size != "auto" or not (path / "recipe.yaml").is_file():
-        return recipe
-    there = Recipe.read(path / "recipe.yaml").train
-    if there.rows_per_step != recipe.train.rows_per_step:
-        return recipe
-    return replace(recipe, train=replace(recipe.train, batch_size=there.batch_size, accumulate=there.accumulate))
-
-
-def refuse_another(path: Path, recipe: Recipe) -> None:
-    """Refuse to go on with a run under another recipe than its own.
-
-    Raises:
-        RequestError: naming every setting that differs.
-    """
-    there = _flat(Recipe.read(path / "recipe.yaml").to_dict())
-    here = _flat(recipe.to_dict())
-    differing = [name for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name)]
-    if differing:
-        told = [f"{name} is {there.get(name)!r} there and {here.get(name)!r} here" for name in differing]
-        raise RequestError(
-            f"{path} holds a run of another recipe: {'; '.join(told)}. Resume it by --output {path} --resume alone, or name "
-            "another folder."
-        )
-
-
-def next_free(stem: str) -> Path:
-    """A folder under `runs/` that does not exist yet: the stem, or the stem and a number."""
-    path, number = Path("runs") / stem, 1
-    while path.exists():
-        number += 1
-        path = Path("runs") / f"{stem}-{number}"
-    return path
-
-
 def _move(source: Path, target: Path) -> None:
     """Move what a run wrote into another folder, over what may lie there."""
     for name in PARTS:
@@ -275,25 +254,3 @@ def _clear(path: Path) -> None:
     """Remove what a run wrote, and nothing else."""
     for name in PARTS:
         _remove(path / name)
-
-
-def refuse_removing(folder: Path, data: DataSettings, models: Iterable[str]) -> None:
-    """Refuse to replace what a folder holds by something that would be made of it.
-
-    Raises:
-        RequestError: where rows or a model that are to be read lie inside.
-    """
-    for place in (data.source, data.validation, data.test, *models):
-        known = isinstance(place, str | Path) and os.path.exists(place)
-        if known and Path(place).resolve().is_relative_to(folder.resolve()):
-            raise RequestError(
-                f"--overwrite would remove {place}, which is to be read: name another folder with --output."
-            )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found

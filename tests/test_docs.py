@@ -220,6 +220,7 @@ def test_a_demo_replaces_the_one_before_it_where_it_was_sent(
 ) -> None:
     monkeypatch.setitem(demo.COMPARED, "epochs", 0.1)
     monkeypatch.setitem(demo.RECIPES, "sentiment", {"task": "sentiment", "train": {"max_steps": 1}})
+    monkeypatch.setenv("HOME", str(ROOT))  # as where an environment lies in the home folder
     for _ in range(2):
         assert cli.main(["demo", "--output", "elsewhere"]) == 0, capsys.readouterr().err
         assert "elsewhere/report.html" in capsys.readouterr().out

@@ -8,12 +8,14 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForSequenceClassification
@@ -21,10 +23,14 @@ from transformers import AutoModelForSequenceClassification
 from nlp_transfer import Recipe, RequestError, Run, fine_tune, runs, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.activations import Once
+from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.errors import Stopped, TrainingError
 from nlp_transfer.folder import RunFolder
 from nlp_transfer.progress import Recorder
+from nlp_transfer.standing import refuse_removing
+from nlp_transfer.training import randomness
 from nlp_transfer.training.checkpoints import Checkpoints
+from nlp_transfer.training.manifest import whole
 
 
 def asked(model: Path, output: Path, **parts: Any) -> dict[str, Any]:
@@ -241,3 +247,76 @@ def test_a_project_with_a_recipe_is_no_run(tiny_bert: Path, tmp_path: Path, how:
         fine_tune(**asked(tiny_bert, project), **{how: True})
     assert sorted(each.name for each in project.rglob("*")) == ["README.md", "model", "recipe.yaml", "weights"]
     assert (project / "README.md").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+@pytest.mark.parametrize(
+    "report", ['{"tests": 3}', "[1]", '{"status": "finished"}', '{"schema": 1, "status": "green"}']
+)
+def test_a_project_with_a_report_is_no_run(tiny_bert: Path, tmp_path: Path, how: str, report: str) -> None:
+    (tmp_path / "project" / "model").mkdir(parents=True)
+    (tmp_path / "project" / "report.json").write_text(report, encoding="utf-8")
+    with pytest.raises(RequestError, match="holds other files than a run's"):
+        fine_tune(**asked(tiny_bert, tmp_path / "project"), **{how: True})
+    assert (tmp_path / "project" / "report.json").read_text(encoding="utf-8") == report
+
+
+def test_going_on_writes_through_no_link(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = asked(tiny_bert, tmp_path / "run")
+    stopped_after(2, request, monkeypatch)
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    (tmp_path / "run" / "log.jsonl").unlink()
+    (tmp_path / "run" / "log.jsonl").symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(RequestError, match=r"log\.jsonl"):
+        fine_tune(**request, resume=True)
+    assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_rows_under_the_home_folder_are_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run" / "data").mkdir(parents=True)
+    for own in (DataSettings("~/run/data"), DataSettings("a.csv", test="~/run/data")):
+        with pytest.raises(RequestError, match="--overwrite would remove ~/run/data"):
+            refuse_removing(tmp_path / "run", own, [])
+    with pytest.raises(RequestError, match="--overwrite would remove ~/run"):
+        refuse_removing(tmp_path / "run", DataSettings("a.csv"), ["~/run"])
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_at_the_end_names_what_could_not_be_written(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("nlp_transfer.artefacts.save", full)
+    with pytest.raises(TrainingError, match=r"model cannot be written: No space left on device.*--resume"):
+        fine_tune(**asked(tiny_bert, tmp_path / "run", train={"max_steps": 1}))
+    monkeypatch.undo()
+    assert fine_tune(**asked(tiny_bert, tmp_path / "run", train={"max_steps": 1}), resume=True).scores
+
+
+def test_the_checkpoint_of_a_step_stands_until_the_next_one_of_it_is_whole(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = asked(tiny_bert, tmp_path / "run")
+    stopped_after(2, request, monkeypatch)
+    folder = tmp_path / "run" / "checkpoints"
+    (name,) = [each.name for each in folder.iterdir() if each.name.startswith("step-")]
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "_write_own", full)
+    loop = SimpleNamespace(accelerator=Accelerator(cpu=True))
+    with pytest.raises(TrainingError, match="No space left"):
+        Checkpoints(folder, writes=True, every=None)._write(loop, name, {})
+    assert whole(folder / name)
+
+
+def test_a_checkpoint_of_another_device_restores_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    randomness.save(tmp_path / "random.safetensors", torch.device("cpu"))
+    drawn = torch.rand(3)
+    assert not randomness.restore(tmp_path / "random.safetensors", torch.device("cuda"))
+    assert torch.equal(torch.rand(3), drawn)
+    assert randomness.restore(tmp_path / "random.safetensors", torch.device("cpu"))

@@ -24,7 +24,7 @@ LAYERS = (
     ("experiment", "predicting", "judging"),
     ("runs", "folder", "progress"),
     ("pages",),
-    ("report", "artefacts"),
+    ("report", "artefacts", "standing"),
     ("recipe", "evaluation"),
     ("data",),
     ("tasks", "methods"),

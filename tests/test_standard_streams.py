@@ -21,7 +21,7 @@ def test_a_full_disk_under_standard_output_is_said(words: str) -> None:
     with FULL.open("w") as full:
         done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert "standard output cannot be written: No space left on device" in done.stderr
+    assert "standard output or a file cannot be written: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -24,10 +24,11 @@ from nlp_transfer.comparison.running import Running
 from nlp_transfer.configurations import Pin
 from nlp_transfer.data.splits import Data
 from nlp_transfer.errors import RequestError
-from nlp_transfer.folder import next_free, refuse_removing
 from nlp_transfer.progress import Show
 from nlp_transfer.recipe import Recipe
+from nlp_transfer.standing import next_free, refuse_removing
 from nlp_transfer.training.signals import stop_signals
+from nlp_transfer.trust import refuse_links
 
 LOCK = ".lock"
 """Held by the process that works in a comparison's folder."""
@@ -153,6 +154,8 @@ def compare(
         known = None if overwrite else protocol.read(folder)
         if asked is None and known is None:
             raise RequestError(f"{folder} holds no comparison to go on with.")
+        if known:
+            refuse_links(folder)  # what is written would go where they lead
         agreed: Any = known.with_more(asked, folder) if known and asked else known or asked
         running = Running(folder, agreed, engine, workers, show, stop.check, pin=pin)
         running.prepare()
@@ -160,9 +163,9 @@ def compare(
             running.refuse_others()
         if overwrite:
             refuse_removing(folder, agreed.grid.base.data, [each.model.name for each in agreed.grid.candidates])
-            _clear(folder)
         if known is None and rows is not None:
             (folder / BEGUN).touch()
+            _clear(folder)
             layout.lay_out(agreed.grid.base.data, rows, folder)
         agreed.write(folder)
         (folder / BEGUN).unlink(missing_ok=True)
@@ -231,6 +234,6 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _clear(folder: Path) -> None:
     """Remove what a comparison wrote, and nothing else."""
-    for name in PARTS:
+    for name in PARTS[1:]:  # all but the mark, by which what is half removed is still a comparison's
         part = folder / name
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from nlp_transfer import methods
 from nlp_transfer.backbone import ModelSettings
+from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError
 from nlp_transfer.flags import Values
 from nlp_transfer.methods import Method
@@ -127,7 +128,7 @@ def candidates(
     """
     made = [_method(each, base) for each in (spelled(chosen) if isinstance(chosen, str) else chosen)]
     names = [name.strip() for name in models.split(",")] if isinstance(models, str) else list(models or ())
-    backbones = [ModelSettings(name) for name in names] or [base.model]
+    backbones = [ModelSettings(homely(name)) for name in names] or [replace(base.model, name=homely(base.model.name))]
     if any(model.from_scratch for model in backbones):
         raise RequestError("model.from_scratch would leave nothing to transfer: leave it out, and add --from-scratch.")
     found = []

@@ -71,10 +71,10 @@ def lay_out(settings: DataSettings, data: Data, folder: Path) -> None:
 
     A column that only other splits have is empty.
     """
-    found = {table.origin: table for table in tables(settings).values()}
+    found = tables(settings)
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     for name, split in data.splits.items():
-        table = found[split.origin]
+        table = found.get(name, found["train"])  # of which it was cut
         at = {place: i for i, place in enumerate(table.places)}
         wanted = [at[place] for place in column(split.rows, PLACE)]
         # a large table reads a column whenever it is asked for it

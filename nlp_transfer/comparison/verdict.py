@@ -195,11 +195,14 @@ def _quickest(size: Size, among: Sequence[Entry], reference: str, scale: Scale) 
     quick = _least(every, "train_seconds") if len(every) > 1 else None
     if quick is None or quick in among:
         return []
-    price = next(each for each in size.differences if each.candidate == quick.candidate)
-    if price.finding != "worse":
+    if quick.candidate == reference:  # all that are chosen among are better
+        prices = [each for each in size.differences if each.candidate in size.recommended]
+    else:
+        prices = [each for each in size.differences if each.candidate == quick.candidate and each.finding == "worse"]
+    if not prices:
         return []
     seconds = wording.duration(quick.costs["train_seconds"])
-    lost = f"{scale.score(abs(price.spread.mean or 0.0))}{scale.unit}"
+    lost = f"{scale.score(max(abs(each.spread.mean or 0.0) for each in prices))}{scale.unit}"
     return [f"{quick.candidate} trains fastest of all ({seconds}), at the price of {lost}."]
 
 

@@ -48,6 +48,7 @@ class Checkpoints:
         self.writes = writes
         self.every = every
         self.saved_step = 0
+        self.saved_pending = False
         self.saved_at = time.monotonic()
 
     def due(self, step: int) -> bool:
@@ -64,7 +65,7 @@ class Checkpoints:
         """
         step = loop.position.step
         self.saved_at = time.monotonic()
-        if step == self.saved_step and not history["pending"]:
+        if step == self.saved_step and (self.saved_pending or not history["pending"]):
             return
         state = {
             "history": dict(history),
@@ -84,7 +85,7 @@ class Checkpoints:
             for old in self._named("best-"):
                 if best is not None and _number(old) < best:
                     shutil.rmtree(old)
-        self.saved_step = step
+        self.saved_step, self.saved_pending = step, bool(history["pending"])
 
     def due_last(self) -> bool:
         """Whether a checkpoint at the end of training is worth it: judging may be stopped too, where it all took long."""
@@ -144,13 +145,14 @@ class Checkpoints:
             )
         if accelerator.process_index < state["processes"]:
             file = newest / f"random-{accelerator.process_index}.safetensors"
-            randomness.restore(file, accelerator.device)
+            if not randomness.restore(file, accelerator.device):
+                said.append("warning: the checkpoint was made without a GPU: dropout is drawn otherwise from here on.")
         if state["threads"] != torch.get_num_threads():
             said.append(
                 f"warning: the checkpoint was made with {state['threads']} threads, this process has "
                 f"{torch.get_num_threads()}: sums are rounded otherwise, and the weights will not be equal to the bit."
             )
-        self.saved_step = loop.position.step
+        self.saved_step, self.saved_pending = loop.position.step, bool(state["history"]["pending"])
         return state["history"], said
 
     def _usable(self, steps: list[Path], said: list[str]) -> tuple[Path, dict[str, Any]]:
@@ -182,8 +184,7 @@ class Checkpoints:
         part, final = self.folder / f".part-{name}", self.folder / name
         with self._together(loop.accelerator, part, final):
             if self.writes:
-                for stale in (part, final):
-                    shutil.rmtree(stale, ignore_errors=True)
+                shutil.rmtree(part, ignore_errors=True)
                 part.mkdir(parents=True)
         with self._together(loop.accelerator, part, final):
             self._write_own(loop, part, with_state=state is not None)
@@ -193,6 +194,7 @@ class Checkpoints:
         with self._together(loop.accelerator, part, final):
             if self.writes:
                 manifest.write(part)
+                shutil.rmtree(final, ignore_errors=True)  # of the same step, which stands until this one is whole
                 part.rename(final)
                 flush(self.folder)
 

@@ -27,13 +27,16 @@ def save(file: Path, device: torch.device) -> None:
     save_file(tensors, file, metadata={"values": json.dumps(_values())})
 
 
-def restore(file: Path, device: torch.device) -> None:
-    """Go on from the states that `save` wrote."""
+def restore(file: Path, device: torch.device) -> bool:
+    """Go on from the states that `save` wrote; gives whether that of this device was among them."""
     with safe_open(file, framework="pt") as stored:
         _restore_values(json.loads(stored.metadata()["values"]))
         torch.set_rng_state(stored.get_tensor("cpu"))
-        if device.type == "cuda":
+        if device.type != "cuda":
+            return True
+        if known := "cuda" in stored.keys():  # noqa: SIM118  # no dict
             torch.cuda.set_rng_state(stored.get_tensor("cuda"), device)
+        return known
 
 
 def _values() -> dict[str, Any]:

@@ -474,6 +474,40 @@ def test_a_folder_that_others_use_is_left_alone(tiny_bert: Path, tmp_path: Path)
     assert sorted(path.name for path in project.iterdir()) == ["data", "runs"]
 
 
+def test_killed_while_it_replaces_another_it_begins_anew(
+    compared: Comparison, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(compared.folder, again)
+    parts = asked(tiny_bert, methods="full", seeds=(0,), train_sizes=(), trials=1, baselines=False, forgetting=False)
+    removed = shutil.rmtree
+
+    def killed(path: Path, *rest: Any, **more: Any) -> None:
+        if Path(path).name == "runs":
+            raise SystemError("killed")
+        removed(path, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(SystemError):
+            compare(**parts, output=again, overwrite=True)
+    assert (again / "runs").is_dir()
+    assert {line["candidate"] for line in compare(**parts, output=again).lines} == {"full"}
+
+
+def test_going_on_with_a_comparison_writes_through_no_link(
+    compared: Comparison, tiny_bert: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(compared.folder, again)
+    (again / "results.jsonl").rename(tmp_path / "mine.jsonl")
+    (again / "results.jsonl").symlink_to(tmp_path / "mine.jsonl")
+    before = (tmp_path / "mine.jsonl").read_bytes()
+    with pytest.raises(RequestError, match=r"results\.jsonl"):
+        compare(**asked(tiny_bert, seeds=(0, 1, 2)), output=again)
+    assert (tmp_path / "mine.jsonl").read_bytes() == before
+
+
 def test_a_comparison_that_was_killed_before_its_protocol_stood_begins_anew(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,12 @@ def test_the_verdict_says_what_is_different_what_is_not_and_what_to_choose(make_
     assert not any("equal" in sentence for sentence in said)
 
 
+def test_where_the_reference_is_the_quickest_and_loses_its_price_is_said(make_folder: MakeFolder) -> None:
+    said = conclude(make_folder({"head": HEAD, "lora": FULL}, reference="head"))
+    assert "Choose lora: it alone is better." in said
+    assert said[-1] == "head trains fastest of all (3 s), at the price of 15.00 points."
+
+
 def test_a_baseline_beside_one_seed_has_a_difference_without_an_interval(make_folder: MakeFolder) -> None:
     said = conclude(make_folder({"full": FULL[:1], "head": HEAD[:1]}, {TFIDF: 0.7}))
     beside = f"The best baseline, {TFIDF}, reaches 70.00: full stands beside it with too few seeds for a verdict (+20.00 points)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -190,3 +191,27 @@ def test_rows_laid_out_are_read_as_they_were(tmp_path: Path) -> None:
     files = {name: str(tmp_path / "data" / f"{name}.jsonl") for name in source}
     again = DataSettings(files["train"], validation=files["validation"], test=files["test"])
     assert load(again, data.columns, QA(), seed=0).fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize("tests", [10, 40])
+def test_every_split_in_memory_is_laid_out_from_its_own_rows(tmp_path: Path, tests: int) -> None:
+    splits = {"train": 20, "test": tests}
+    rows = {
+        name: [{"text": f"{name} {i}", "label": "pn"[i % 2]} for i in range(count)] for name, count in splits.items()
+    }
+    recipe = Recipe.make(task="sentiment", data={"source": rows["train"], "test": rows["test"]})
+    laid, data = read(recipe)
+    lay_out(recipe.data, data, tmp_path)
+    for name, of in (("train", "train"), ("validation", "train"), ("test", "test")):
+        lines = (tmp_path / "data" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        assert len(lines) == laid.rows[name]
+        assert all(json.loads(line)["text"].startswith(of) for line in lines)
+
+
+def test_a_model_under_the_home_folder_is_named_without_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    found = candidates(BASE, "full", ["/home/ada/models/bert", "minilm"], from_scratch=True)
+    assert [each.model.name for each in found] == ["~/models/bert"] * 2 + ["minilm"] * 2
+    assert found[0].label == "~/models/bert full"
+    base = replace(BASE, model=ModelSettings("/home/ada/models/bert"))
+    assert candidates(base, "full", None, from_scratch=False)[0].model.name == "~/models/bert"
