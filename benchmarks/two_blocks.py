@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertForSequenceClassification
 
+from nlp_transfer.training.attention import LANES
 from nlp_transfer.training.dropout import factors
 
 LOW = torch.bfloat16
-LANES = 16
-"""Numbers to which a softmax is filled up, as nlp_transfer's is."""
 
 aten: Any = torch.ops.aten
 linear: Any = torch.ops.mkldnn._linear_pointwise
