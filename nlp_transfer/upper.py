@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlp_transfer.architectures import blocks
+from nlp_transfer.architectures import blocks, embeddings
 from nlp_transfer.standin import Inseparable, logits
 from nlp_transfer.training.batch import Batch
 
@@ -24,14 +24,14 @@ class Enough(Exception):
 
 
 class Recalled(nn.Module):
-    """Stands where the lowest block stood, and answers with the states that came in for this batch.
+    """Stands where the embeddings or a block stood, and answers with the states that came in for this batch.
 
-    What a model asks of its block besides, such as the kind of its attention, the block itself answers.
+    What a model asks of them besides, such as the kind of a block's attention, they answer themselves.
     """
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        self._block = (block,)  # a tuple, so that the block is not a part of its stand-in
+        self._block = (block,)  # a tuple, so that it is not a part of its stand-in
         self.rest: tuple[Any, ...] | None = None
         """What the block gives besides the states, or None where it gives the states alone."""
         self.states: Tensor | None = None
@@ -42,18 +42,23 @@ class Recalled(nn.Module):
         except AttributeError:
             return getattr(self._block[0], name)
 
-    def forward(self, states: Tensor, *_: object, **__: object) -> Any:
+    @property
+    def instead_of(self) -> nn.Module:
+        """What stood here."""
+        return self._block[0]
+
+    def forward(self, *args: Any, **_: object) -> Any:
         """The stored states; those that come in where this stands higher than the lowest block."""
-        given = states if self.states is None else self.states
+        given = args[0] if self.states is None else self.states
         return given if self.rest is None else (given, *self.rest)
 
 
 class UpperPart:
     """The part of a model above its lowest blocks, and the states that it reads.
 
-    The model is taken apart without its forward being written again: the lowest block hands on the stored states, those
-    between it and the first that learns hand on what they get. All keep their places in the list, by which some families
-    look up what kind of attention a block has.
+    The model is taken apart without its forward being written again: the embeddings, where one module has them, and the lowest
+    block hand on the stored states, those between it and the first that learns hand on what they get. All keep their places in
+    the list, by which some families look up what kind of attention a block has.
     """
 
     reading = "all"
@@ -81,7 +86,10 @@ class UpperPart:
         self.count = count
         self._top = blocks(model)[count - 1]
         self._stand_ins = [Recalled(block) for block in blocks(model)[:count]]
-        self.model = _with(model, dict(zip(blocks(model)[:count], self._stand_ins, strict=True)))
+        # several parts are added up, or have another width
+        below = [Recalled(sole) for sole in embeddings(model)] if len(embeddings(model)) == 1 else []
+        self._reading = [*below, self._stand_ins[0]]
+        self.model = _with(model, {each.instead_of: each for each in (*below, *self._stand_ins)})
         self.model._forward_pre_hooks = OrderedDict(model._forward_pre_hooks)
         self.model._forward_pre_hooks_with_kwargs = OrderedDict(model._forward_pre_hooks_with_kwargs)
         self.model.register_forward_pre_hook(self._hand_over, with_kwargs=True)
@@ -114,7 +122,9 @@ class UpperPart:
     def _hand_over(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        self._stand_ins[0].states = kwargs.pop(STATES)
+        states = kwargs.pop(STATES)
+        for stand_in in self._reading:
+            stand_in.states = states
         return args, kwargs
 
     def _check(self, probe: Batch, autocast: Callable[[], AbstractContextManager[Any]]) -> None:

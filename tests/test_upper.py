@@ -14,6 +14,7 @@ from peft import PeftModel
 from transformers import AutoModel, DebertaV2Config, set_seed
 
 from nlp_transfer import RequestError, fine_tune, load_run, methods, samples
+from nlp_transfer.architectures import blocks, embeddings
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.activations import HALF, Once, StoredFeatures
 from nlp_transfer.data.apart import unchanging
@@ -108,11 +109,12 @@ def test_same_losses_weights_and_outputs_as_without_storing(
     np.testing.assert_allclose(outputs_of(apart.model, apart.features["validation"], 8), outputs, atol=1e-4)
 
 
-def test_the_lower_part_is_not_run_again(folders: dict[str, Path], tmp_path: Path) -> None:
-    prepared = Prepared.of(folders["bert"], "freeze")
+@pytest.mark.parametrize("family", ["bert", "distilbert", "qwen3"])
+def test_the_lower_part_is_not_run_again(family: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    prepared = Prepared.of(folders[family], "freeze")
     upper, features, _ = prepared.stored(tmp_path)
-    lowest = prepared.model.backbone.encoder.layer[0]
-    lowest.register_forward_pre_hook(lambda *_: pytest.fail("the lowest block ran again"))
+    for module in (embeddings(prepared.model)[0], blocks(prepared.model)[0]):
+        module.register_forward_pre_hook(lambda *_: pytest.fail("what lies below ran again"))
     prepared.losses(upper, features["train"])
     with pytest.raises(pytest.fail.Exception):
         prepared.model(**prepared.features["train"].fetch(np.arange(2)).inputs)
