@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 
 from nlp_transfer import environment, members, methods, metrics, samples, tasks
 from nlp_transfer.aliases import ALIASES
@@ -88,7 +88,7 @@ def doctor() -> str:
         f"training precision (auto): {resolve('auto', device)}",
         f"default backbone: {_default_backbone()}",
         f"kept between runs: {_cache()}",
-        f"Hub: {'offline (HF_HUB_OFFLINE)' if os.environ.get('HF_HUB_OFFLINE') == '1' else 'used when a name asks for it'}",
+        f"Hub: {'offline (HF_HUB_OFFLINE)' if constants.HF_HUB_OFFLINE else 'used when a name asks for it'}",
     ]
     if device.type == "cpu" and torch.version.cuda is None:
         lines.append("GPU: this torch is built for CPU only; for an NVIDIA GPU install torch's CUDA build.")
@@ -97,6 +97,7 @@ def doctor() -> str:
         "wandb": "--train.trackers wandb",
         "codecarbon": "energy in compare",
         "ray": "compare --engine ray",
+        **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "export --format onnx"),
     }
     for package, why in optional.items():
         state = "installed" if importlib.util.find_spec(package) else f"not installed (pip install {package})"

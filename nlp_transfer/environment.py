@@ -9,6 +9,7 @@ import resource
 import sys
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +39,14 @@ def homely(path: object) -> str:
     text, home = str(path), os.path.expanduser("~")
     inside = len(home) > 1 and (text == home or text.startswith(home.rstrip("/") + "/"))
     return f"~{text[len(home.rstrip('/')) :]}" if inside else text
+
+
+def expanded(path: str | Path) -> Path:
+    """A path in which `~` is the home folder, as `homely` wrote it or a person does where no shell expands it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # the home of nobody
+        return Path(path)
 
 
 def processes() -> PartialState:

@@ -78,16 +78,16 @@ def fine_tune(
         Stopped: when a signal asked for a stop; `resume` goes on from there.
         TrainingError: when training cannot go on.
     """
+    output = environment.expanded(output) if output else None
     if recipe is None:
-        recipe = Recipe.read(Path(output) / "recipe.yaml") if resume and output and not parts else Recipe.make(**parts)
+        recipe = Recipe.read(output / "recipe.yaml") if resume and output and not parts else Recipe.make(**parts)
     pin = Pin.read(trust_remote_code)
     backbone = Backbone.find(recipe.model, pin)
     state = environment.processes()
     recipe = recipe.resolved(backbone, state.device)
     sharding.agree(recipe.train.sharded, recipe.method.in_stages, state)
-    path = Path(output) if output else next_free(f"{recipe.task.name}-{recipe.method.name}")
-    if resume:
-        recipe = settled_before(path, recipe)
+    path = output or next_free(f"{recipe.task.name}-{recipe.method.name}")
+    recipe = settled_before(path, recipe) if resume else recipe
     if resume and status_of(path) == "finished":
         refuse_another(path, recipe)
         return load_run(path, pin)

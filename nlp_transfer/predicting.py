@@ -15,7 +15,7 @@ from nlp_transfer.data.splits import likely_columns
 from nlp_transfer.data.streams import STANDARD, Stream, Window
 from nlp_transfer.data.unread import Unread
 from nlp_transfer.data.writers import Write
-from nlp_transfer.environment import processes
+from nlp_transfer.environment import expanded, processes
 from nlp_transfer.errors import Interrupted, RequestError, listing
 from nlp_transfer.progress import Rows
 from nlp_transfer.runs import BATCH, Run
@@ -68,6 +68,7 @@ def predict_file(
         RequestError: for a file that cannot be read or written, and for a row that cannot be answered, naming its line.
         Interrupted: for SIGTERM, SIGINT and SIGHUP.
     """
+    source, target = expanded(source), expanded(target)
     kind, written = _forms(str(source), str(target), form)
     state = processes()
     if str(source) == STANDARD and state.num_processes > 1:

@@ -78,7 +78,8 @@ class Show:
             fields: dict[str, Any] = {} if loss is None else {"loss": loss}
             self.bar.update(self.task, total=step.total, completed=step.number, epoch=step.epoch, speed=speed, **fields)
         elif loss is not None and step.number % max(1, step.total // LINES) == 0:
-            left = time.strftime("%H:%M:%S", time.gmtime(seconds / step.number * (step.total - step.number)))
+            minutes, rest = divmod(round(seconds / step.number * (step.total - step.number)), 60)
+            left = f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
             self.say(
                 f"step {step.number}/{step.total}  epoch {step.epoch:.2f}  loss {loss:.4f}  {speed:.0f} rows/s  {left} left"
             )

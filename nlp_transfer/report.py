@@ -14,6 +14,7 @@ from torch import nn
 
 from nlp_transfer import tasks
 from nlp_transfer.data.findings import SHOWN
+from nlp_transfer.data.settings import IN_MEMORY
 from nlp_transfer.errors import harmless
 
 SCHEMA = 1
@@ -62,8 +63,10 @@ def write_json(file: Path, values: Mapping[str, Any]) -> None:
 
 
 def without_texts(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report that can be shared: the wrong answers that it shows stay away, since they hold what was in the data."""
+    """A report that can be shared: wrong answers, and reasons why rows were left out, stay away, since they quote the data."""
     shared = copy.deepcopy(dict(report))
+    for warning in shared.get("data", {}).get("warnings", ()):
+        warning.pop("reasons", None)
     for details in shared.get("details", {}).values():
         details.get("errors", {}).pop("most_confident", None)
     return shared
@@ -121,13 +124,22 @@ The recipe:
 ```yaml
 {yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)}```
 
-It repeats the run: `nlp-transfer train --config recipe.yaml`.
+{repeats(report)}
 
 ## Limits
 
 The scores hold for texts like those it was trained and tested on, and its probabilities are not calibrated for others.
 It carries whatever its backbone learned; see the card of {_as_text(backbone["id"])}.
 """
+
+
+def repeats(report: Mapping[str, Any]) -> str:
+    """A sentence that says how the recipe is run again."""
+    data, code = report["recipe"]["data"], report["backbone"].get("code")
+    if IN_MEMORY in (data.get("source"), data.get("validation"), data.get("test")):
+        return "The rows were in memory: the recipe repeats the run together with them (`fine_tune` with `data` as it was)."
+    flag = f" --trust-remote-code {code}" if code else ""
+    return f"It repeats the run: `nlp-transfer train --config recipe.yaml{flag}`."
 
 
 def _interval(report: Mapping[str, Any], name: str) -> str:

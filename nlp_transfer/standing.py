@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.environment import expanded
 from nlp_transfer.errors import RequestError
 from nlp_transfer.recipe import Recipe
 
@@ -72,8 +73,8 @@ def refuse_removing(folder: Path, data: DataSettings, models: Iterable[str]) -> 
         RequestError: where rows or a model that are to be read lie inside.
     """
     for place in (data.source, data.validation, data.test, *models):
-        known = isinstance(place, str | Path) and os.path.exists(os.path.expanduser(place))
-        if known and Path(os.path.expanduser(place)).resolve().is_relative_to(folder.resolve()):
+        known = isinstance(place, str | Path) and os.path.exists(expanded(place))
+        if known and expanded(place).resolve().is_relative_to(folder.resolve()):
             raise RequestError(
                 f"--overwrite would remove {place}, which is to be read: name another folder with --output."
             )

@@ -13,13 +13,16 @@ from collections.abc import Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from huggingface_hub import constants
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from nlp_transfer import Recipe, RequestError, cli, fine_tune, load_run, samples, tasks
+from nlp_transfer import Recipe, RequestError, catalogue, cli, fine_tune, load_run, samples, tasks
 from nlp_transfer.data.files import read
+from nlp_transfer.progress import Show
 from tests.processes import FRESH, start_together
 
 TEXTS = [
@@ -391,6 +394,19 @@ def test_doctor_and_help_and_version(tmp_path: Path) -> None:
     for words in (["--task", "sentiment", "--help"], ["-h"], ["--processes", "2", "--help"], ["--help", "--quiet"]):
         assert "--train.epochs" in command("train", *words, cwd=tmp_path).stdout
     assert "0." in command("--version", cwd=tmp_path).stdout
+
+
+def test_doctor_says_what_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "onnxruntime (export --format onnx)" in catalogue.doctor()
+    for offline, said in ((True, "Hub: offline"), (False, "Hub: used when")):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        assert said in catalogue.doctor()
+
+
+def test_more_than_a_day_that_is_left_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    step = SimpleNamespace(number=1, total=11, epoch=0.1, rows=32)
+    Show().step(step, 0.5, 9000.0)  # type: ignore[arg-type]
+    assert "25:00:00 left" in capsys.readouterr().err
 
 
 LAUNCHERS = {

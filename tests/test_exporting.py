@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from nlp_transfer import RequestError, cli, fine_tune, load_run, samples
 from nlp_transfer.errors import Stopped
 from nlp_transfer.exporting import FORMS
 from nlp_transfer.exporting import plain as plain_export
+from nlp_transfer.exporting.example import example
 from nlp_transfer.exporting.sample import apart
 from tests.families import FAMILIES
 from tests.matrix import backbones
@@ -161,6 +163,11 @@ KINDS = {
         "qa",
         [{"question": "Who opened the mill?", "context": "The mill was opened by Ada Brook in 1887. " * 40}],
     ),
+    "marks": (
+        "qa",
+        "qa",
+        [{"question": "What opened?", "context": "The cafe\u0301 by the bru\u0308cke\u0301 opened. " * 3}],
+    ),
 }
 
 
@@ -176,7 +183,7 @@ def expected(kind: str, answer: Any) -> str:
 @pytest.mark.parametrize(
     ("kind", "family"),
     [
-        pytest.param(kind, family, marks=[] if kind == "question" else pytest.mark.slow)
+        pytest.param(kind, family, marks=[] if kind in ("question", "marks") else pytest.mark.slow)
         for kind in KINDS
         for family in ("bert", "gpt2", *(["gpt2_begins"] if kind == "question" else []))
     ],
@@ -188,7 +195,7 @@ def test_the_example_beside_a_graph_answers_as_predict_does(
     model = request.getfixturevalue(f"tiny_{family}")
     data = {"source": str(samples.path(rows)), "limit": 40, "max_length": 48}
     run = load_run(trained(tmp_path / "run", model, task=task, data=data))
-    if kind == "question":  # so that there is an answer whatever a tiny model thinks
+    if task == "qa":  # so that there is an answer whatever a tiny model thinks
         run = replace(run, task=replace(run.task, threshold=1e9))
     assert "as the run's, to" in FORMS["onnx"](run, tmp_path / "graph")[0]
     given = [text for row in asked for text in row.values()]
@@ -198,6 +205,10 @@ def test_the_example_beside_a_graph_answers_as_predict_does(
     answers = run.predict(asked)
     for line, answer in zip(done.stdout.splitlines(), answers, strict=True):
         assert line.startswith(expected(kind, answer))
+
+
+def test_a_tokenizer_of_python_alone_has_no_example() -> None:
+    assert example(SimpleNamespace(tokenizer=SimpleNamespace(is_fast=False))) is None  # type: ignore[arg-type]
 
 
 def test_how_far_logits_are_apart_is_told_by_their_size() -> None:

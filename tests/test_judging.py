@@ -481,3 +481,10 @@ def test_of_equal_evaluations_the_last_is_kept(tiny_bert: Path, tmp_path: Path) 
     assert run.scores["validation"][primary] == 0
     assert run.report["training"]["best_epoch"] == 3
     assert f"every evaluation has the same {primary}, 0" in said.getvalue()
+    page = run.write_page().read_text(encoding="utf-8")
+    assert "the last: every evaluation had the same score" in page
+    assert "liked best" not in page
+    # and nobody is told that the recipe alone repeats what rows in memory made
+    for said_there in (page, (run.folder / "README.md").read_text(encoding="utf-8")):
+        assert "The rows were in memory" in said_there
+        assert "It repeats the run" not in said_there

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nlp_transfer import cli, load_run
+from nlp_transfer import cli, fine_tune, load_run
 from nlp_transfer.environment import homely
 from nlp_transfer.recipe import Recipe
 from nlp_transfer.report import without_texts
@@ -89,6 +89,45 @@ def test_nothing_says_who_or_where_or_what(
     assert (recipe.data.source, recipe.model.name) == ("~/rows.csv", "~/models/bert")
     assert cli.main(["train", "--config", "run/recipe.yaml", "--output", "again"]) == 0
     assert load_run("again").scores == load_run("run").scores
+
+
+def test_where_a_run_lies_is_said_without_whose_home_it_is(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / WHO
+    home.mkdir()
+    (home / "rows.csv").write_text(rows())
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    words = ["--task", "classification", "--data", "~/rows.csv", "--model", str(tiny_bert), "--train.max_steps", "1"]
+    assert cli.main(["train", *words, "--output", str(home / "run")]) == 0
+    assert WHO not in (home / "run" / "report.html").read_text(encoding="utf-8")
+    # and where no shell expands it, the same words mean the same place
+    assert cli.main(["train", *words, "--output=~/other"]) == 0
+    assert load_run("~/other").folder == home / "other"
+    assert cli.main(["predict", "~/other", "--input", "~/rows.csv", "--output", "~/answers.csv"]) == 0
+    assert (home / "answers.csv").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_what_was_left_out_is_not_shared(tiny_bert: Path, tmp_path: Path) -> None:
+    good = [{"text": f"Ada left {i}.", "entities": [{"start": 0, "end": 3, "label": "PER"}]} for i in range(40)]
+    bad = {"text": TEXT, "entities": [{"start": 0, "end": len(TEXT), "label": "PER", "text": "Ada"}]}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*good, bad]), encoding="utf-8")
+    run = fine_tune(
+        task="entities",
+        data={"source": str(file), "skip_bad_rows": True},
+        model=str(tiny_bert),
+        train={"max_steps": 1},
+        output=tmp_path / "run",
+        silent=True,
+    )
+    (left,) = [each for each in run.report["data"]["warnings"] if each["kind"] == "bad_rows"]
+    assert left["rows"] == [f"{file}, line 41"]
+    assert TEXT[:20] in left["reasons"][0]
+    assert TEXT[:20] not in json.dumps(without_texts(run.report))
+    assert TEXT[:20] not in (run.folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_how_a_run_failed_says_neither(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ def compare(
         asked = Protocol(grid, laid, titles, forgetting, _without_baselines(base.task.name, baselines and not titles))
         _refuse_few(grid, rows)
         stem = f"compare-{base.task.name}"
-    folder = Path(output) if output else next_free(stem)
+    folder = environment.expanded(output) if output else next_free(stem)
     with _alone(folder), stop_signals() as stop:
         known = None if overwrite else protocol.read(folder)
         if asked is None and known is None:

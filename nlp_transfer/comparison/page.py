@@ -12,6 +12,7 @@ from nlp_transfer.comparison import curves, plots, tables, verdict
 from nlp_transfer.comparison.analysis import Analysis, Entry, Size
 from nlp_transfer.comparison.inside import Inside
 from nlp_transfer.comparison.wording import Scale
+from nlp_transfer.environment import homely
 from nlp_transfer.pages import drawings, kept
 from nlp_transfer.pages.plots import Plot
 from nlp_transfer.report import titled
@@ -69,7 +70,7 @@ def write(folder: Path, analysis: Analysis, inside: Inside, sentences: Sequence[
 
 def loading(run: Path) -> str:
     """Three lines of Python that load a run and ask it."""
-    path = json.dumps(str(run), ensure_ascii=False)
+    path = json.dumps(homely(run), ensure_ascii=False)
     return f"from nlp_transfer import load_run\nrun = load_run({path})\nprint(run.predict([...]))"
 
 

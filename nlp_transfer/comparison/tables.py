@@ -13,6 +13,7 @@ from nlp_transfer.comparison.analysis import Analysis, Entry, Size
 from nlp_transfer.comparison.evidence import Line
 from nlp_transfer.comparison.statistics import LEAST_SEEDS
 from nlp_transfer.comparison.wording import Scale, count, duration, escaped, figure, probability, size, table
+from nlp_transfer.environment import homely
 from nlp_transfer.report import titled
 
 COSTS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
@@ -240,6 +241,6 @@ def _winner(analysis: Analysis, folder: Path) -> list[str]:
     entry = verdict.winner(analysis, analysis.sizes[0])
     if entry is None or entry.best_run is None:
         return []
-    path = json.dumps(str(folder / entry.best_run), ensure_ascii=False)
+    path = json.dumps(homely(folder / entry.best_run), ensure_ascii=False)
     code = f"from nlp_transfer import load_run\nrun = load_run({path})\nprint(run.predict([...]))"
     return [f"## Load {escaped(entry.candidate)}", f"```python\n{code}\n```"]

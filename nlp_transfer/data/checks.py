@@ -103,7 +103,7 @@ def _refuse_or_tell(
     if not kept:
         raise RequestError(f"{table.origin}: every row is bad. {first}.")
     message = f"{plural(len(places), 'bad row')} of {table.origin} left out."
-    each = tuple(Place(table.origin, f"{table.unit} {place}{bad[place]}") for place in places)
+    each = tuple(Place(table.origin, f"{table.unit} {place}", bad[place].lstrip(":, ")) for place in places)
     warnings.append(Finding("bad_rows", message, len(places), each))
 
 

@@ -11,10 +11,11 @@ SHOWN = 3
 
 
 class Place(NamedTuple):
-    """Where a row stands: "reviews.csv", "line 3"."""
+    """Where a row stands: "reviews.csv", "line 3"; and what is wrong with it, which may quote it."""
 
     origin: str
     where: str
+    reason: str = ""
 
     def __str__(self) -> str:
         return f"{self.origin}, {self.where}"
@@ -31,19 +32,22 @@ class Finding:
     """The first rows; of rows that were left out, all."""
 
     def to_json(self) -> dict[str, Any]:
-        """The finding as the report holds it."""
+        """The finding as the report holds it; `reasons`, where there are any, are of the rows in their order."""
+        reasons = [place.reason for place in self.places]
         return {
             "kind": self.kind,
             "message": self.message,
             "count": self.count,
             "rows": [str(place) for place in self.places],
+            **({"reasons": reasons} if any(reasons) else {}),
         }
 
     def __str__(self) -> str:
         """The message and the first rows, each file named once."""
         words, before = [], None
         for place in self.places[:SHOWN]:
-            words.append(place.where if place.origin == before else str(place))
+            where = place.where if place.origin == before else str(place)
+            words.append(f"{where} ({place.reason})" if place.reason else where)
             before = place.origin
         return (
             f"{self.message} {'First' if self.count > len(words) else 'That is'}: {'; '.join(words)}."

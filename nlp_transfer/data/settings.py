@@ -7,6 +7,9 @@ from typing import Any
 
 from nlp_transfer.errors import RequestError
 
+IN_MEMORY = "(in memory)"
+"""What recipes call rows that no file holds."""
+
 
 @dataclass(frozen=True)
 class DataSettings:

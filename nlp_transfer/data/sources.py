@@ -15,7 +15,7 @@ import pyarrow
 from nlp_transfer.data import columns, files, parts
 from nlp_transfer.data.columns import LargeColumns
 from nlp_transfer.data.files import Table
-from nlp_transfer.data.settings import DataSettings
+from nlp_transfer.data.settings import IN_MEMORY, DataSettings
 from nlp_transfer.environment import homely
 from nlp_transfer.errors import RequestError, listing
 from nlp_transfer.rows import windows
@@ -66,7 +66,7 @@ def single(source: Any, flag: str = "data") -> Table:
 
 def described(source: Any) -> str:
     """What a source is called in messages and recipes."""
-    return homely(source) if isinstance(source, str | Path) else "(in memory)"
+    return homely(source) if isinstance(source, str | Path) else IN_MEMORY
 
 
 def open_source(source: Any, subset: str | None = None, revision: str | None = None) -> dict[str, Table]:

@@ -56,8 +56,10 @@ def described(run: Run, inputs: list[str], outputs: list[str]) -> dict[str, Any]
 def example(run: Run) -> str | None:
     """The source of a program that asks the graph, for what the run reads and what its head gives.
 
-    None where more is needed than a page: windows of two texts, and the words of a text.
+    None where more is needed than a page: windows of two texts, the words of a text, and a tokenizer in Python.
     """
+    if not run.tokenizer.is_fast:
+        return None
     reads, long = _reads(run), _long(run)
     template = Template(
         TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True

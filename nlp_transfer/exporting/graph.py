@@ -74,6 +74,8 @@ def onnx(run: Run, output: Path) -> list[str]:
     said = f"{listing(outputs)} as the run's, to {difference:.1e}, in {len(batches)} shapes."
     if source:
         return [said, f"try it: python {output / 'example.py'}, which needs onnxruntime and tokenizers alone."]
+    if not run.tokenizer.is_fast:
+        said = f"{said} Its tokenizer is Python's own: load it from {output} with transformers."
     return [
         f"{said} It reads at most {recipe.data.max_length} tokens at once.",
         f"what its outputs mean says {output / 'task.json'}; how windows of a text or the pieces of a word become one answer is "

@@ -15,6 +15,7 @@ import torch
 from nlp_transfer import artefacts
 from nlp_transfer.backbone import ModelSettings
 from nlp_transfer.data.features import Features
+from nlp_transfer.data.settings import IN_MEMORY
 from nlp_transfer.errors import Interrupted, RequestError, Stopped
 from nlp_transfer.experiment import fine_tune
 from nlp_transfer.exporting.folders import refuse_existing, written
@@ -83,7 +84,7 @@ def transformers(run: Run, output: Path) -> list[str]:
     if not isinstance(model, PooledClassifier):
         return merged(run, output)
     refuse_existing(output)
-    if str(recipe.data.source) == "(in memory)":
+    if str(recipe.data.source) == IN_MEMORY:
         raise RequestError(
             f"{run.folder} was trained on rows in memory, and its own head must be trained anew on them: train on a file, "
             "or with --head.pooling own."

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nlp_transfer import figures, pages
+from nlp_transfer.environment import homely
 from nlp_transfer.figures import Scale
 from nlp_transfer.pages import drawings, kept
 from nlp_transfer.pages.plots import Plot
-from nlp_transfer.report import last_split, titled
+from nlp_transfer.report import last_split, repeats, titled
 
 NAME = "report.html"
 
@@ -40,7 +41,8 @@ def write(folder: Path, report: Mapping[str, Any], metric: str, asked: Sequence[
     details = report["details"][split]
     answers = next((name for name in kept.CLASSES if details.get(name)), None)
     confusion = details.get("confusion_matrix")
-    path = json.dumps(str(folder), ensure_ascii=False)
+    path, code = json.dumps(homely(folder), ensure_ascii=False), report["backbone"].get("code")
+    trusted = f", trust_remote_code={json.dumps(code)}" if code else ""
     pages.write(
         folder / NAME,
         "run.html.jinja",
@@ -59,7 +61,8 @@ def write(folder: Path, report: Mapping[str, Any], metric: str, asked: Sequence[
         plots=_plots(folder, metric),
         asked=asked,
         where=_where(report, split),
-        code=f"from nlp_transfer import load_run\nrun = load_run({path})\nprint(run.predict([...]))",
+        code=f"from nlp_transfer import load_run\nrun = load_run({path}{trusted})\nprint(run.predict([...]))",
+        repeats=repeats(report).replace("`", ""),
         sections=[(name.lower(), name) for name in ("Score", "Learning", "Errors", "Data", "Cost", "Load")],
     )
     return folder / NAME
@@ -82,7 +85,9 @@ def _plots(folder: Path, metric: str) -> list[Plot]:
         line = drawings.Line("loss", 0, *kept.thinned(list(losses), list(losses.values())))
         found.append(Plot("Loss", said, drawings.curves([line], "loss", said, "step", "loss on training rows")))
     if judged:
-        said, words = "Score on validation rows by step; the best weights were kept.", metric.replace("_", " ")
+        equal = len(judged) > 1 and len(set(judged.values())) == 1
+        kept_weights = "all are equal, and the last weights were kept" if equal else "the best weights were kept"
+        said, words = f"Score on validation rows by step; {kept_weights}.", metric.replace("_", " ")
         line = drawings.Line(metric, 0, list(judged), list(judged.values()))
         found.append(Plot("Validation", said, drawings.curves([line], "judged", said, "step", f"validation {words}")))
     return found

@@ -84,7 +84,8 @@ class History:
     def summary(self) -> dict[str, Any]:
         """How far training went, where it was best, and how much of what it read was padding."""
         reached = {"steps": self.step, "epochs": self.epoch, "rows": self.rows}
-        return {**reached, "best_epoch": self.best_epoch, "padding": self.padding}
+        undecided = self.all_equal and self.without_gain > 0
+        return {**reached, "best_epoch": self.best_epoch, "all_equal": undecided, "padding": self.padding}
 
 
 @dataclass

@@ -173,9 +173,9 @@ def test_what_was_doubtful_about_the_rows_is_kept_in_the_protocol(tmp_path: Path
     file.write_text("\n".join(["text,label", *lines, lines[0], ",1"]), encoding="utf-8")
     base = Recipe.make(task="classification", data={"source": str(file), "skip_bad_rows": True})
     laid, _ = read(base)
-    assert [(each["kind"], each["rows"][0].partition(", ")[2]) for each in laid.warnings] == [
-        ("bad_rows", 'line 43, column "text": the cell is empty'),
-        ("duplicate_rows", "line 42"),
+    assert [(each["kind"], each["rows"][0].partition(", ")[2], each.get("reasons")) for each in laid.warnings] == [
+        ("bad_rows", "line 43", ['column "text": the cell is empty']),
+        ("duplicate_rows", "line 42", None),
     ]
     protocol = Protocol(Grid(base, tuple(candidates(base, "full", None, False)), (0,)), laid, {}, forgetting=False)
     assert Protocol.from_json(protocol.to_json()).layout == laid

@@ -128,9 +128,10 @@ def test_bad_rows_are_listed_with_their_reasons_all_of_them(tmp_path):
     data = load(DataSettings(str(path), skip_bad_rows=True), {}, Classification(), seed=0)
     [finding] = data.warnings
     assert (finding.kind, finding.count, len(finding.places)) == ("bad_rows", 4, 4)
-    assert str(finding.places[0]) == f'{path}, line 32, column "text": the cell is empty'
+    assert finding.places[0] == (str(path), "line 32", 'column "text": the cell is empty')
+    assert finding.places[2] == (str(path), "line 34", "3 cells where the header has 2")
     assert str(finding).startswith("4 bad rows of ")
-    assert "line 34: 3 cells" in str(finding)
+    assert "line 34 (3 cells where the header has 2)" in str(finding)
     assert "line 35" not in str(finding)
     assert data.report()["rows"] == {"train": 25, "validation": 3, "test": 3}
 
@@ -143,9 +144,8 @@ def test_labels_that_training_lacks_are_left_out_where_that_is_wanted(count):
     assert list(data.splits["test"].rows["text"]) == [row["text"] for row in some(4, 100) + some(4, 200)]
     [finding] = data.warnings
     assert (finding.kind, finding.count, len(finding.places)) == ("bad_rows", count, count)
-    assert str(finding.places[0]).startswith(
-        'data (test), row 5, column "label": the label "c0" is not one of training.'
-    )
+    assert str(finding.places[0]) == "data (test), row 5"
+    assert finding.places[0].reason.startswith('column "label": the label "c0" is not one of training.')
 
 
 # texts longer than the limit
@@ -230,6 +230,13 @@ def test_a_finding_names_each_file_once():
     assert str(Finding("kind", "Something.", 4, places)) == "Something. First: a.csv, line 0; line 1; b.csv, line 2."
     assert str(Finding("kind", "Something.", 1, places[:1])) == "Something. That is: a.csv, line 0."
     assert str(Finding("kind", "Something.", 0)) == "Something."
+
+
+def test_a_finding_tells_why_apart_from_where():
+    found = Finding("kind", "Something.", 1, (Place("a.csv", "line 3", 'column "text": the cell is empty'),))
+    assert str(found) == 'Something. That is: a.csv, line 3 (column "text": the cell is empty).'
+    told = found.to_json()
+    assert (told["rows"], told["reasons"]) == (["a.csv, line 3"], ['column "text": the cell is empty'])
 
 
 @pytest.mark.parametrize(
