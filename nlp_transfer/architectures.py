@@ -38,9 +38,10 @@ class Architecture:
     feed_forward_norm: str
     """The norm that belongs to the feed-forward: after its sum (post-norm) or before it (pre-norm)."""
     post_norm: bool
+    query: str | None = None
+    """The linear of attention's queries, of a post-norm family in which it reads a block's states and nothing else."""
     attention_close: str | None = None
-    """The module that takes what attention found and the block's input, (rows, tokens, width) each, and adds them up; None where
-    no module of its own does."""
+    """The module that adds up what attention found and the block's input, (rows, tokens, width) each, if one does."""
     first_token: bool = False
     """Whether transformers' classifier for this family reads the first token alone."""
     parallel_attention: bool = False
@@ -66,6 +67,7 @@ _BERT = Architecture(
     attention_norm="attention.output.LayerNorm",
     feed_forward_norm="output.LayerNorm",
     post_norm=True,
+    query="attention.self.query",
     attention_close="attention.output",
     first_token=True,
 )
@@ -102,6 +104,7 @@ TABLE: dict[str, Architecture] = {
     "deberta-v2": replace(
         _BERT,
         keys_values=("attention.self.key_proj", "attention.self.value_proj"),
+        query=None,  # it may read relative positions, too
         sometimes={
             "encoder.rel_embeddings": lambda config: config.relative_attention,
             "encoder.LayerNorm": lambda config: "layer_norm" in getattr(config, "norm_rel_ebd", "none").lower(),
@@ -114,6 +117,7 @@ TABLE: dict[str, Architecture] = {
         keys_values=("attention.attn.k", "attention.attn.v"),
         attention_output="attention.attn.o",
         attention_norm="attention.LayerNorm",
+        query="attention.attn.q",
         attention_close=None,
     ),
     "distilbert": Architecture(
@@ -126,6 +130,7 @@ TABLE: dict[str, Architecture] = {
         attention_norm="sa_layer_norm",
         feed_forward_norm="output_layer_norm",
         post_norm=True,
+        query="attention.q_lin",
         first_token=True,
     ),
     "albert": Architecture(
@@ -215,10 +220,7 @@ def body(model: nn.Module) -> PreTrainedModel:
 
 
 def architecture_of(model: nn.Module) -> Architecture:
-    """The names of the parts of a model's family, as this model's configuration has them.
-
-    Args:
-        model: a bare backbone, or one under a head, a pooled classifier or a wrapper.
+    """The names of the parts of a model's family, as this model's configuration has them; it may have a head or a wrapper.
 
     Raises:
         RequestError: for a family that is not in the table.

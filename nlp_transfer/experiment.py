@@ -267,7 +267,8 @@ def _train(
         return np.union1d(tokens_in(*columns), features["train"].tokenizer.all_special_ids)
 
     put_back = narrow(model, used) if frozen <= 0 and not sharding.asked(settings.sharded) else lambda: None
-    prepared_in = time.perf_counter() - clock
+    evaluated = features["validation"].preparing
+    prepared_in = time.perf_counter() - clock - evaluated
 
     drawn = learned(features["train"])
     groups = method.parameter_groups(model, head, settings)
@@ -284,14 +285,12 @@ def _train(
 
     loop = Loop(model, groups, plan, drawn.fetch, drawn.loss, settings, engine, begin=begin, still=still)
     recorder = Recorder(show, folder.log, engine, data.splits["train"], drawn.rows)
-    fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder, prepared_in)
+    fit = Fit(loop, evaluate, *task.primary, checkpoints, stop, recorder, prepared_in, evaluated)
     fit.history.padding = padding(plan, drawn)
     if folder.resumes:
         resumed = fit.resume()
         folder.forget_after(fit.history.step)
-        show.say(
-            f"going on after step {fit.history.step} of {loop.total}." if resumed else "no checkpoint yet: from zero."
-        )
+        show.say(f"going on after step {fit.history.step} of {loop.total}." if resumed else "no checkpoint: from zero.")
     with show, only_first(model):
         history = fit.run()
     put_back()

@@ -1,7 +1,7 @@
-"""The last block goes on with the first token alone where the head reads no other: what attention found of the rest is dropped.
+"""The last block goes on with the first token alone where the head reads no other: only that one looks at the rest.
 
-A classifier such as BERT's needs keys and values of every token from the last block, and what follows attention, three
-quarters of the block's products, for one. What the head reads and every gradient stay the same; only the random numbers of
+A classifier such as BERT's needs keys and values of every token from the last block, and the query and what follows attention,
+five sixths of the block's products, for one. What the head reads and every gradient stay the same; only the random numbers of
 dropout fall otherwise. In pre-norm blocks nothing can be dropped, since a block adds its input itself.
 """
 
@@ -30,28 +30,48 @@ def only_first(model: nn.Module) -> Iterator[bool]:
     Yields:
         Whether that is so; a model of which it is not known stays as it is.
     """
-    handle = _hooked(model)
+    handles = _hooked(model)
     try:
-        yield handle is not None
+        yield bool(handles)
     finally:
-        if handle is not None:
+        for handle in handles:
             handle.remove()
 
 
-def _hooked(model: nn.Module) -> RemovableHandle | None:
-    """What drops all tokens but the first as soon as no token of the last block looks at another; None where all are needed."""
+def _hooked(model: nn.Module) -> list[RemovableHandle]:
+    """What drops all tokens but the first as soon as no token of the last block looks at it; nothing where all are needed."""
     classifier = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     if classifier is None or not _reads_first(classifier):
-        return None
+        return []
     architecture = architecture_of(model)
     # feed-forwards in chunks want so many tokens
     in_chunks: int = getattr(body(model).config, "chunk_size_feed_forward", 0)
     if not architecture.post_norm or architecture.shared_blocks or in_chunks:
-        return None
+        return []
     last = blocks(model)[-1]
+    handles = []
+    if architecture.query:
+        query, asking = part(last, architecture.query), _Asking()
+        handles = [query.register_forward_pre_hook(asking.before), query.register_forward_hook(asking.after)]
     if architecture.attention_close:
-        return part(last, architecture.attention_close).register_forward_pre_hook(_first_of_both)
-    return part(last, architecture.attention_norm).register_forward_hook(_first)
+        return [*handles, part(last, architecture.attention_close).register_forward_pre_hook(_first_of_both)]
+    return [*handles, part(last, architecture.attention_norm).register_forward_hook(_first)]
+
+
+class _Asking:
+    """The query of the first token, in the place of those of all: the same memory, so that attention can look once."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+    def before(self, _: nn.Module, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Of the block's input the first token."""
+        self.tokens = states[0].shape[1]
+        return (_first_of(states[0]), *states[1:])
+
+    def after(self, _: nn.Module, __: Any, query: Tensor) -> Tensor:
+        """As many queries as there are tokens; those of another such hook stay."""
+        return query.expand(-1, self.tokens, -1) if query.shape[1] == 1 else query
 
 
 def _first_of_both(_: nn.Module, states: tuple[Any, ...]) -> tuple[Any, ...]:

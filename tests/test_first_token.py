@@ -39,11 +39,11 @@ READ_FIRST = {"bert", "roberta", "xlm-roberta", "distilbert", "electra", "debert
 
 
 @contextmanager
-def tokens_seen(model: nn.Module) -> Iterator[list[int]]:
-    """How many tokens of each text the feed-forward of the last block gets."""
+def tokens_seen(model: nn.Module, name: str | None = None) -> Iterator[list[int]]:
+    """How many tokens of each text a part of the last block gets; if not named, the end of the feed-forward."""
     seen: list[int] = []
-    feed_forward = part(blocks(model)[-1], architecture_of(model).feed_forward_output)
-    handle = feed_forward.register_forward_hook(lambda _, args, __: seen.append(args[0].shape[1]))
+    asked = part(blocks(model)[-1], name or architecture_of(model).feed_forward_output)
+    handle = asked.register_forward_hook(lambda _, args, __: seen.append(args[0].shape[1]))
     try:
         yield seen
     finally:
@@ -61,7 +61,9 @@ def answered(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
 def alike(model: Any) -> None:
     """Hold a model that goes on with the first token against the whole one."""
     logits, gradients = answered(model)
-    with tokens_seen(model) as seen:
+    query = architecture_of(model).query
+    assert (query is None) == (architecture_of(model).model_type == "deberta-v2")
+    with tokens_seen(model) as seen, tokens_seen(model, query) as asking:
         with only_first(model) as known:
             assert known
             narrowed, its = answered(model)
@@ -69,6 +71,7 @@ def alike(model: Any) -> None:
         again, _ = answered(model)
     assert seen[:2] == [1, 1]
     assert seen[-1] > 1, "and is whole again afterwards"
+    assert asking == seen
     torch.testing.assert_close(narrowed, logits, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(again, logits)
     assert its.keys() == gradients.keys()
@@ -145,6 +148,16 @@ def test_a_stranger_s_head_of_the_same_name_keeps_its_tokens() -> None:
     with only_first(model) as known:
         torch.testing.assert_close(model(ids), expected)
     assert not known
+
+
+def test_one_inside_another_changes_nothing() -> None:
+    """As an evaluation inside a training has it."""
+    model = tiny("bert")
+    expected = model(**batch()).logits
+    with only_first(model):
+        with only_first(model):
+            torch.testing.assert_close(model(**batch()).logits, expected)
+        torch.testing.assert_close(model(**batch()).logits, expected)
 
 
 def test_feed_forwards_in_chunks_keep_their_tokens() -> None:

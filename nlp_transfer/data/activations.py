@@ -47,10 +47,17 @@ class StoredFeatures(Features):
     vectors: Vectors
     reused: float | None = None
     """The seconds that the vectors took an earlier run; None where they were computed now."""
+    took: float = 0.0
+    """Seconds until they were computed, or found."""
 
     def fetch(self, indices: np.ndarray) -> Batch:
         """One batch for the part that trains."""
         return self.part.inputs(self._batch(indices), self.vectors.padded(indices))
+
+    @property
+    def preparing(self) -> float:
+        """Seconds until what never changes had run over them, or was found to have."""
+        return self.took
 
     def _batch(self, indices: np.ndarray) -> Batch:
         if self.part.reading == "all":
@@ -134,8 +141,10 @@ class Once:
         known = provenance.of_part(part, self.autocast, self.half) if store else {}
         found = {}
         for name, split in features.items():
+            started = time.perf_counter()
             vectors, reused = self._vectors(part, split, store, known, say)
-            found[name] = StoredFeatures(split.task, split.tokenizer, split.columns, part, vectors, reused)
+            took = time.perf_counter() - started
+            found[name] = StoredFeatures(split.task, split.tokenizer, split.columns, part, vectors, reused, took)
         return found
 
     def _vectors(

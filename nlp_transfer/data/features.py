@@ -85,6 +85,11 @@ class Features:
         """How many features are learned from together: None, each by itself."""
         return None
 
+    @property
+    def preparing(self) -> float:
+        """Seconds that what never changes of the model took to run over them."""
+        return 0.0
+
     def loss(self, outputs: Any, batch: Batch) -> tuple[Tensor, float | Tensor]:
         """The task's."""
         return self.task.loss(outputs, batch)

@@ -32,7 +32,15 @@ def attention(
     is_causal: bool = False,
     **rest: Any,
 ) -> Tensor:
-    """`scaled_dot_product_attention` of rows, heads, tokens and width."""
+    """`scaled_dot_product_attention` of rows, heads, tokens and width.
+
+    Where all queries of a row are the same memory, as `first_token` has them in the last block, they look once, and what they
+    find is the same memory again; its weights are dropped for all of them alike.
+    """
+    if not is_causal and _alike(query, attn_mask):
+        mask = None if attn_mask is None else attn_mask[:, :, :1]
+        found = attention(query[:, :, :1], key, value, mask, dropout_p, **rest)
+        return found.expand(-1, -1, query.shape[2], -1)
     learns = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))
     if learns and dropout_p == 0 and _in_bf16(query):
         return _in_fp32(query, key, value, attn_mask, is_causal=is_causal, **rest)
@@ -51,6 +59,13 @@ def attention(
     return functional.scaled_dot_product_attention(
         query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, **rest
     )
+
+
+def _alike(query: Tensor, mask: Tensor | None) -> bool:
+    """Whether all queries of a row are one in memory, and look at the same keys."""
+    if query.dim() != 4 or query.shape[2] == 1 or query.stride(2) != 0:
+        return False
+    return mask is None or (mask.dim() == 4 and torch.equal(mask, mask[:, :, :1].expand_as(mask)))
 
 
 def _in_bf16(query: Tensor) -> bool:

@@ -101,6 +101,8 @@ class Fit:
     watch: Watch
     spent: float = 0.0
     """Seconds of training that went before the first step: what never changes was computed."""
+    evaluated: float = 0.0
+    """Seconds that went into the same for evaluations."""
     history: History = field(default_factory=History)
     began: float = 0.0
     """When training would have begun, had it never been stopped."""
@@ -123,7 +125,7 @@ class Fit:
             TrainingError: when the loss is no number (`Diverged`), or a checkpoint cannot be written.
         """
         history = self.history
-        self.began = time.monotonic() - history.elapsed - self.spent
+        self.began = time.monotonic() - history.elapsed - self.spent - self.evaluated
         history.seconds += self.spent
         losses: list[Tensor] = []
         every = max(1, self.loop.total // LINES)

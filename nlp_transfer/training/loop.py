@@ -180,10 +180,12 @@ class Loop:
         norm = gradients.scale(
             accelerator, self.optimizer, self.trained, share * rows / total_weight, self.settings.clip
         )
-        self.optimizer.step()
+        # without a scaler the wrapper does nothing but look, in every step, whether a package is installed
+        optimizer = self.optimizer.optimizer if accelerator.scaler is None else self.optimizer
+        optimizer.step()
         if not accelerator.optimizer_step_was_skipped:
             self.schedule.step()
-        self.optimizer.zero_grad()
+        optimizer.zero_grad()
         return total_loss / total_weight, norm
 
     def _forward(self, indices: Indices) -> tuple[Tensor, float | Tensor]:

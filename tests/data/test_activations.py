@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import set_seed
 
-from nlp_transfer import samples
+from nlp_transfer import fine_tune, samples
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data import activations, vectors
 from nlp_transfer.data.activations import Once, StoredFeatures, by_tokens
@@ -19,6 +21,7 @@ from nlp_transfer.data.batches import LengthBuckets
 from nlp_transfer.data.features import Features
 from nlp_transfer.data.settings import DataSettings
 from nlp_transfer.data.splits import load
+from nlp_transfer.data.store import Store
 from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.heads import load_with_head
 from nlp_transfer.methods.full import Full
@@ -148,6 +151,35 @@ def test_a_pooler_that_learns_runs_in_every_epoch(tiny_bert: Path, tmp_path: Pat
     said: list[str] = []
     assert Once(nullcontext, tmp_path).through(model, features, Head().frozen_blocks(model), said.append)[0] is model
     assert "a part of the backbone learns" in said[0]
+
+
+def test_what_is_computed_once_for_validation_is_no_training(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As evaluations after every epoch are none, which read it."""
+    computed, told = Once._computed, {}
+
+    def slow(self: Once, part: Any, features: Features, *rest: Any) -> np.ndarray:
+        seconds = 0.5 if len(told) == 0 else 3.0  # training comes first
+        told[len(told)] = len(features)
+        time.sleep(seconds)
+        return computed(self, part, features, *rest)
+
+    monkeypatch.setattr(Once, "_computed", slow)
+    monkeypatch.setattr(Store, "of_user", lambda *_: None)
+    run = fine_tune(
+        model=str(tiny_bert),
+        task="classification",
+        method="head",
+        data={"source": str(samples.path("classification")), "limit": 60},
+        train={"max_steps": 2},
+        output=tmp_path / "run",
+        silent=True,
+    )
+    rows = run.report["data"]["rows"]
+    assert list(told.values()) == [rows["train"], rows["validation"]]
+    assert 0.5 <= run.report["time"]["train_seconds"] < 3.0
+    assert run.report["time"]["total_seconds"] > 3.5
 
 
 def test_batches_by_tokens_hold_every_row_once_within_the_budget() -> None:

@@ -156,3 +156,34 @@ def test_heads_that_share_keys_are_left_to_pytorch() -> None:
     with torch.inference_mode(), CpuKernels():
         found = functional.scaled_dot_product_attention(query, key, key, enable_gqa=True)
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["none", "bool", "float", "wide", "causal", "scaled", "other"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_queries_that_are_one_in_memory_find_and_learn_what_each_would(kind: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, tokens, 8).to(dtype).requires_grad_() for tokens in (1, 9, 9))
+    settings = asked(kind, 9, 9, dtype) if kind != "other" else {"attn_mask": torch.eye(9)[None, None].to(dtype)}
+    weights = torch.randn(2, 3, 9, 8)
+
+    def found(queries: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        answers = functional.scaled_dot_product_attention(queries, key, value, **settings)
+        return answers, *torch.autograd.grad((answers.float() * weights).sum(), (query, key, value))
+
+    expected = found(query.repeat(1, 1, 9, 1))
+    with CpuKernels():
+        ours = found(query.expand(-1, -1, 9, -1))
+    # queries that look at different keys are not looked up once
+    assert (ours[0].stride(2) == 0) == (kind not in ("causal", "other"))
+    near = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 3e-2, "atol": 6e-2}
+    for one, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, other, **near)
+
+
+def test_queries_that_are_one_in_memory_are_dropped_alike() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 3, 1, 4).expand(-1, -1, 6, -1), torch.randn(2, 3, 6, 4), torch.eye(6)
+    with CpuKernels():
+        found = functional.scaled_dot_product_attention(query, key, value.expand(2, 3, 6, 6), dropout_p=0.5)
+    assert (found == 0).any()
+    torch.testing.assert_close(found, found[:, :, :1].expand_as(found), rtol=0, atol=0)
