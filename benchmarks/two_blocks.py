@@ -2,7 +2,8 @@
 
 Attention, feed-forward, their gradients, clipping and AdamW are calls of PyTorch's kernels one after the other, without modules,
 autocast or autograd. Weights, gradients and both moments lie in one tensor each, weights are converted to bf16 in one pass
-and gradients back in another, queries, keys and values are one product.
+and gradients back in another, queries, keys and values are one product; in the upper block, whose first token alone is read,
+keys and values.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ LOW = torch.bfloat16
 aten: Any = torch.ops.aten
 linear: Any = torch.ops.mkldnn._linear_pointwise
 
-BLOCK = {
-    "qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
+SIDES = {
     "out": ("attention.output.dense",),
     "up": ("intermediate.dense",),
     "down": ("output.dense",),
     "norm1": ("attention.output.LayerNorm",),
     "norm2": ("output.LayerNorm",),
 }
-"""Names here, and whose weights lie there one behind the other."""
+BLOCKS = (
+    {"qkv": ("attention.self.query", "attention.self.key", "attention.self.value"), **SIDES},
+    {"q": ("attention.self.query",), "kv": ("attention.self.key", "attention.self.value"), **SIDES},
+)
+"""Names here, by block, and whose weights lie there one behind the other."""
 
 
 @dataclass
@@ -67,7 +71,7 @@ class TwoBlocks:
         parts = {
             (name, i): [layer.get_submodule(path) for path in paths]
             for i, layer in enumerate(layers)
-            for name, paths in BLOCK.items()
+            for name, paths in BLOCKS[i].items()
         }
         parts["pool", 0], parts["head", 0] = [model.get_submodule("bert.pooler.dense")], [model.classifier]
         self.parts = parts
@@ -167,18 +171,19 @@ class TwoBlocks:
     def _block(self, i: int, states: Tensor, bias: Tensor, rows: int, *, first: bool) -> tuple[Tensor, Kept]:
         """States (rows times tokens, width) above block i, of the first token alone if asked, and what its gradient needs."""
         low, tokens = states.to(LOW), len(states) // rows
-        together = self._linear("qkv", i, low).view(rows, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query, key, value = (each.contiguous().view(rows * self.heads, tokens, -1) for each in together)
+        if first:
+            (query,) = self._heads(self._linear("q", i, self._first(low, rows)), rows)
+            key, value = self._heads(self._linear("kv", i, low), rows)
+            states = self._first(states, rows)
+        else:
+            query, key, value = self._heads(self._linear("qkv", i, low), rows)
         query.mul_(self.scale)
         scores = torch.bmm(query, key.transpose(1, 2))
-        scores.view(rows, self.heads, tokens, tokens).add_(bias)
+        scores.view(rows, self.heads, -1, tokens).add_(bias)
         weights = self._softmax(scores.float()).to(LOW)
         some = self._factors(weights)
         dropped = weights if some is None else weights * some
-        context = torch.bmm(dropped, value).view(rows, self.heads, tokens, -1)
-        if first:
-            context, states = context[:, :, :1], states.view(rows, tokens, -1)[:, 0]
-        context = context.transpose(1, 2).reshape(len(states), -1)
+        context = self._together([torch.bmm(dropped, value)], rows)
         found = self._linear("out", i, context)
         some1 = self._factors(found)
         normed, sum1 = self._normed("norm1", i, (found if some1 is None else found.mul_(some1)) + states)
@@ -217,26 +222,41 @@ class TwoBlocks:
         low = back.to(LOW)
         context = self._linear_back("out", i, low if kept.factors1 is None else low.mul_(kept.factors1), kept.context)
 
-        tokens = len(kept.states) // rows
-        asking = 1 if first else tokens
-        context = context.view(rows, asking, self.heads, -1).transpose(1, 2).reshape(rows * self.heads, asking, -1)
-        together = (torch.zeros if first else torch.empty)(rows, tokens, 3, self.heads, context.shape[-1], dtype=LOW)
-        queries, keys, values = together.permute(2, 0, 3, 1, 4).unbind(0)
-        values.copy_(torch.bmm(kept.dropped[:, :asking].transpose(1, 2), context).view(values.shape))
+        (context,) = self._heads(context, rows)
+        values = torch.bmm(kept.dropped.transpose(1, 2), context)
         weights = torch.bmm(context, kept.value.transpose(1, 2))
         if kept.factors is not None:
-            weights = weights.mul_(kept.factors[:, :asking])
-        scores = self._softmax_back(weights.float(), kept.weights[:, :asking].float()).to(LOW)
-        queries[:, :, :asking].copy_(torch.bmm(scores, kept.key).mul_(self.scale).view(rows, self.heads, asking, -1))
-        keys.copy_(torch.bmm(scores.transpose(1, 2), kept.query[:, :asking]).view(keys.shape))
-        found = self._linear_back("qkv", i, together.view(rows * tokens, -1), kept.states, further=i > 0)
-        if i == 0:
-            return found
-        if first:
-            found = found.float()
-            found.view(rows, tokens, -1)[:, 0].add_(back)
-            return found
-        return back.add_(found)
+            weights = weights.mul_(kept.factors)
+        scores = self._softmax_back(weights.float(), kept.weights.float()).to(LOW)
+        queries = torch.bmm(scores, kept.key).mul_(self.scale)
+        keys = torch.bmm(scores.transpose(1, 2), kept.query)
+        if not first:
+            found = self._linear_back(
+                "qkv", i, self._together([queries, keys, values], rows), kept.states, further=i > 0
+            )
+            return back.add_(found) if i > 0 else found
+        asked = self._linear_back("q", i, self._together([queries], rows), self._first(kept.states, rows))
+        found = self._linear_back("kv", i, self._together([keys, values], rows), kept.states).float()
+        found.view(rows, -1, self.width)[:, 0].add_(back.add_(asked))
+        return found
+
+    def _heads(self, found: Tensor, rows: int) -> list[Tensor]:
+        """Of each product that lies in one (rows times tokens, products times width): rows times heads, tokens, their width."""
+        parts = found.view(rows, len(found) // rows, -1, self.heads, self.width // self.heads).permute(2, 0, 3, 1, 4)
+        return [each.contiguous().view(rows * self.heads, *each.shape[2:]) for each in parts]
+
+    def _together(self, parts: list[Tensor], rows: int) -> Tensor:
+        """The way back of `_heads`."""
+        tokens = parts[0].shape[1]
+        together = torch.empty(rows, tokens, len(parts), self.heads, self.width // self.heads, dtype=LOW)
+        for place, part in zip(together.permute(2, 0, 3, 1, 4), parts, strict=True):
+            place.copy_(part.view(place.shape))
+        return together.view(rows * tokens, -1)
+
+    @staticmethod
+    def _first(states: Tensor, rows: int) -> Tensor:
+        """Of the states (rows times tokens, width) those of the first token."""
+        return states.view(rows, len(states) // rows, -1)[:, 0].contiguous()
 
     def _linear(self, name: str, i: int, states: Tensor) -> Tensor:
         found: Tensor = linear(states, self.w[name, i, "weight"], self.w[name, i, "bias"], "none", [], "")
