@@ -50,7 +50,8 @@ def _hooked(model: nn.Module) -> list[RemovableHandle]:
         return []
     last = blocks(model)[-1]
     handles = []
-    if architecture.query:
+    # what kernels of other devices make of queries that are one in memory is not known, and there a product costs little
+    if architecture.query and next(last.parameters()).device.type == "cpu":
         query, asking = part(last, architecture.query), _Asking()
         handles = [query.register_forward_pre_hook(asking.before), query.register_forward_hook(asking.after)]
     if architecture.attention_close:
