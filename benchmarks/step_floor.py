@@ -32,7 +32,7 @@ from nlp_transfer.data.batches import LengthBuckets
 from nlp_transfer.first_token import only_first
 from nlp_transfer.report import write_json
 from nlp_transfer.training.batch import Batch
-from nlp_transfer.training.heap import keep_few_products
+from nlp_transfer.training.heap import keep_code, keep_freed
 from nlp_transfer.training.loop import Loop, decay_groups
 from nlp_transfer.training.settings import TrainSettings
 
@@ -211,7 +211,8 @@ class InOrder:
 
 def by_loop(lengths: list[list[int]]) -> list[float]:
     """The loop of nlp_transfer."""
-    keep_few_products()
+    keep_code()
+    keep_freed()
     model = two_blocks(dropout=DROPOUT)
     given = cast("Given", model.bert.embeddings)
 

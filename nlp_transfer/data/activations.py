@@ -182,8 +182,8 @@ class Once:
                         "shape": values.shape,
                         "half": values.dtype == HALF,
                     }
-                    kept = read(making.keep(**told, rows=len(features)))
-                    values = values if kept is None else kept
+                    making.keep(**told, rows=len(features))
+                    values.flags.writeable = False  # it may be the store's now
         return Vectors(values, starts), None
 
     def _computed(
@@ -200,9 +200,9 @@ class Once:
             if values is None:
                 shape, dtype = (int(starts[-1]), vectors.shape[-1]), HALF if half else np.dtype(np.float32)
                 values = self._agreed(shape, dtype, making, say)
-            for i, index in enumerate(indices):
-                kept = vectors[i][mask[i]]
-                values[starts[index] : starts[index + 1]] = as_bits(kept) if half else kept
+            kept, counts = vectors[mask], mask.sum(1)
+            places = np.repeat(starts[indices] - (counts.cumsum() - counts), counts) + np.arange(len(kept))
+            values[places] = as_bits(kept) if half else kept
         assert values is not None
         return values
 

@@ -43,11 +43,12 @@ class Vectors:
         """The vectors of some rows (rows, most vectors of these, width), zeros behind the shorter ones."""
         counts = self.starts[indices + 1] - self.starts[indices]
         longest = int(counts.max())
+        values = np.asarray(self.values)  # of a mapped file every slice would be a mapping by itself
         if (counts == longest).all():
-            return _numbers(self.values[self.starts[indices][:, None] + np.arange(longest)])
-        padded = np.zeros((len(indices), longest, self.values.shape[1]), dtype=self.values.dtype)
+            return _numbers(values[self.starts[indices][:, None] + np.arange(longest)])
+        padded = np.zeros((len(indices), longest, values.shape[1]), dtype=values.dtype)
         for i, index in enumerate(indices):
-            padded[i, : counts[i]] = self.values[self.starts[index] : self.starts[index + 1]]
+            padded[i, : counts[i]] = values[self.starts[index] : self.starts[index + 1]]
         return _numbers(padded)
 
 

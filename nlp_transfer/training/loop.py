@@ -111,6 +111,7 @@ class Loop:
             self.model, self.optimizer = self.accelerator.prepare(self.model, adamw(self.groups))
         warmup = math.ceil(self.settings.warmup * self.total)
         self.schedule = get_scheduler(self.settings.schedule, self.optimizer.optimizer, warmup, self.total)
+        self.holes = heap.Holes()
         self.trained = [parameter for group in self.groups for parameter in group["params"]]
 
     def __iter__(self) -> Iterator[Step]:
@@ -136,8 +137,8 @@ class Loop:
         loss, norm = self._update(batches)
         position.step += 1
         position.step_in_epoch += 1
-        if self.accelerator.device.type == "cpu" and position.step % heap.EVERY == 0:
-            heap.give_back()
+        if self.accelerator.device.type == "cpu":
+            self.holes.step()
         position.rows += sum(len(batch) for batch in batches)
         return Step(
             number=position.step,

@@ -67,7 +67,7 @@ def answering(precision: str, device: torch.device) -> AbstractContextManager[An
     if precision not in ("fp32", "bf16", "auto"):
         raise RequestError(f"precision is {precision}: expected fp32, bf16 or auto.")
     found = resolve(precision, device)
-    heap.keep_few_products()
+    heap.keep_code()
     heap.keep_freed()
     return nullcontext() if found == "fp32" else torch.autocast(device.type, torch.bfloat16)
 
@@ -80,7 +80,7 @@ def accelerator(precision: str, in_stages: bool = False, **arguments: Any) -> Ac
         in_stages: whether it changes during training which weights have gradients.
         arguments: for the Accelerator itself.
     """
-    heap.keep_few_products()
+    heap.keep_code()
     heap.keep_freed()
     mixed = "no" if precision == "fp32" else precision
     state = AcceleratorState._shared_state
