@@ -178,6 +178,8 @@ def as_pytorch(lengths: list[list[int]]) -> list[float]:
 
 def by_hand(lengths: list[list[int]]) -> list[float]:
     """The same kernels one after the other."""
+    keep_code()
+    keep_freed()
     blocks = TwoBlocks(two_blocks(dropout=DROPOUT), DROPOUT)
     return timed(lambda states, mask, labels: blocks.step(states, mask, labels, CASE.learning_rate), lengths)
 
