@@ -32,6 +32,7 @@ from nlp_transfer.evaluation.outputs import outputs_of
 from nlp_transfer.first_token import only_first
 from nlp_transfer.folder import RunFolder
 from nlp_transfer.heads import load_with_head
+from nlp_transfer.low_rank import fused_updates
 from nlp_transfer.methods import EVERY_BLOCK
 from nlp_transfer.progress import Recorder, Show
 from nlp_transfer.recipe import Recipe
@@ -291,7 +292,7 @@ def _train(
         resumed = fit.resume()
         folder.forget_after(fit.history.step)
         show.say(f"going on after step {fit.history.step} of {loop.total}." if resumed else "no checkpoint: from zero.")
-    with show, only_first(model):
+    with show, only_first(model), fused_updates(model):
         history = fit.run()
     put_back()
     for tracker in engine.trackers:

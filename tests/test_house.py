@@ -29,7 +29,7 @@ LAYERS = (
     ("data",),
     ("tasks", "methods"),
     ("upper", "metrics"),
-    ("standin", "tuners", "questions", "first_token"),
+    ("standin", "tuners", "questions", "first_token", "low_rank"),
     ("heads", "adapters", "texts", "tagging"),
     ("labels", "long_texts", "temperature", "thresholds", "training", "backbone"),
     ("remote_code", "aliases"),

@@ -30,12 +30,33 @@ def cpu_kernels(device: torch.device) -> AbstractContextManager[Any]:
     return CpuKernels() if few else nullcontext()
 
 
+class Lowered:
+    """What a CPU's autocast would make of states in every product: made once for products one after the other, as of queries,
+    keys and values."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Tensor, int, Tensor] | None = None
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """These states in the format of autocast, if they are fp32."""
+        # whether states of inference mode have changed since, nobody counts
+        if states.dtype != torch.float32 or states.is_inference():
+            return states
+        if self._last is None or self._last[0] is not states or self._last[1] != states._version:
+            self._last = states, states._version, states.to(torch.get_autocast_dtype("cpu"))
+        return self._last[2]
+
+    def forget(self) -> None:
+        """Let go of what was converted last."""
+        self._last = None
+
+
 class CpuKernels(TorchFunctionMode):
     """Stands between a model and functions of PyTorch: `dropout`, attention, and what autocast does before `linear`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._last: tuple[Tensor, int, Tensor] | None = None
+        self._converted = Lowered()
         self._weights: dict[int, tuple[Tensor, int, Tensor]] = {}
 
     def __torch_function__(
@@ -61,22 +82,12 @@ class CpuKernels(TorchFunctionMode):
 
     def __exit__(self, *raised: Any) -> None:
         """Let go of what was converted last."""
-        self._last = None
+        self._converted.forget()
         super().__exit__(*raised)
 
     def _linear(self, states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """`linear` with each conversion made once."""
         return _product(self._converted(states), self._held(weight), None if bias is None else self._held(bias))
-
-    def _converted(self, states: Tensor) -> Tensor:
-        """What autocast would make of states in every product: made once for products one after the other, as of queries, keys
-        and values."""
-        # whether states of inference mode have changed since, nobody counts
-        if states.dtype != torch.float32 or states.is_inference():
-            return states
-        if self._last is None or self._last[0] is not states or self._last[1] != states._version:
-            self._last = states, states._version, states.to(torch.get_autocast_dtype("cpu"))
-        return self._last[2]
 
     def _held(self, weight: Tensor) -> Tensor:
         """What autocast would make of a weight, for every batch again where it does not learn: where nothing does, made once."""

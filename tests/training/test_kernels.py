@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from nlp_transfer import fine_tune
 from nlp_transfer.training import kernels
-from nlp_transfer.training.kernels import CpuKernels, cpu_kernels
+from nlp_transfer.training.kernels import CpuKernels, Lowered, cpu_kernels
 
 
 @pytest.mark.filterwarnings("error:.*gradient_checkpointing_enable:FutureWarning")
@@ -81,10 +81,9 @@ def test_what_several_products_read_is_converted_once_and_has_the_same_gradient(
     with torch.autocast("cpu", torch.bfloat16):
         expected = torch.autograd.grad(products(states * 1, weights), [states, *weights])
         given: list[torch.Tensor] = []
-        with CpuKernels() as mode:
-            monkeypatch.setattr(
-                mode, "_converted", lambda each, own=mode._converted: given.append(own(each)) or given[-1]
-            )
+        own = Lowered.__call__
+        monkeypatch.setattr(Lowered, "__call__", lambda self, each: given.append(own(self, each)) or given[-1])
+        with CpuKernels():
             found = torch.autograd.grad(products(states * 1, weights), [states, *weights])
     assert len(given) == 3
     assert len({id(each) for each in given}) == 1
