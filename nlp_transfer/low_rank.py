@@ -27,7 +27,8 @@ from nlp_transfer.training.kernels import Lowered
 def fused_updates(model: nn.Module) -> Iterator[int]:
     """Inside, linears with a LoRA update compute both as one operation: the same answers and gradients, to rounding.
 
-    Those that are on another device, sharded, have dropout, another variant, several updates or hooks inside stay as they are.
+    Those on another device, sharded, with dropout, of another variant, with several updates, hooks inside or a forward of their
+    own stay as they are.
 
     Args:
         model: with a method applied.
@@ -50,7 +51,7 @@ def fused_updates(model: nn.Module) -> Iterator[int]:
 
 
 def _plain(layer: Linear) -> bool:
-    """Whether a layer has one update as Hu (2021) has it, on a linear that does not learn."""
+    """Whether a layer has one update, as Hu (2021) has it."""
     base: Any = layer.get_base_layer()
     if type(base) not in (nn.Linear, Conv1D) or len(layer.active_adapters) != 1:
         return False
@@ -61,8 +62,9 @@ def _plain(layer: Linear) -> bool:
     weights = [weight for module in inside for weight in module.parameters()]
     return (
         layer.lora_B[name].bias is None
+        # somebody's own, such as one that brings weights from elsewhere
+        and not any("forward" in vars(module) for module in (layer, *inside))
         and not any(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks for module in inside)
-        and not any(weight.requires_grad for weight in base.parameters())
         and not any(isinstance(weight, DTensor) or weight.device.type != "cpu" for weight in weights)
     )
 
@@ -77,7 +79,8 @@ def _forward(layer: Linear, lowered: Lowered, states: Tensor, *args: Any, **give
         states = lowered(states)
         tensors = [each if each is None else each.to(states.dtype) for each in tensors]
     mixed = any(each is not None and each.dtype != states.dtype for each in tensors)
-    if args or given or mixed or layer.disable_adapters or layer.merged:
+    learns = any(weight.requires_grad for weight in base.parameters())
+    if args or given or mixed or learns or layer.disable_adapters or layer.merged:
         return type(layer).forward(layer, states, *args, **given)
     found: Tensor = _Updated.apply(states, *tensors, layer.scaling[name])
     return found
