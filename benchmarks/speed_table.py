@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,14 @@ def main() -> None:
 
 def filled(text: str, results: Path = RESULTS) -> str:
     """The page with the tables that belong to the files."""
-    writers = {"speed": speeds, "growth": growing, "reuse": reusing, "steps": stepping, "floor": flooring}
+    writers = {
+        "speed": speeds,
+        "fp32": speeds_in_fp32,
+        "growth": growing,
+        "reuse": reusing,
+        "steps": stepping,
+        "floor": flooring,
+    }
     return MARK.sub(lambda found: found[1] + writers[found[2]](results) + found[4], text)
 
 
@@ -104,15 +112,26 @@ def flooring(results: Path) -> str:
     )
 
 
-def speeds(results: Path) -> str:
-    """A line per case that was measured, in the order of the cases, and on what it was measured."""
+def speeds_in_fp32(results: Path) -> str:
+    """The cases of training that were measured with `--precision fp32`."""
+    return speeds(results, {name: f"{name}-fp32" for name in CASES})
+
+
+def speeds(results: Path, files: Mapping[str, str] | None = None) -> str:
+    """A line per case that was measured, in the order of the cases, and on what it was measured.
+
+    Args:
+        results: the folder.
+        files: what follows `speed-` in the name of a case's file; None: the case's name, of every case.
+    """
     head = (
         "| case | as the examples | Trainer at its best | ours | median steps, ms | ours / examples | ours / best |"
         " whole command | limit used | peak memory, best and ours | score, ours - best |\n"
         f"{'|---' * 11}|\n"
     )
-    files = {name: read(results / f"speed-{name}.json") for name in (*CASES, *PREDICTIONS)}
-    found = {name: result for name, result in files.items() if result is not None}
+    files = files or {name: name for name in (*CASES, *PREDICTIONS)}
+    every = {name: read(results / f"speed-{file}.json") for name, file in files.items()}
+    found = {name: result for name, result in every.items() if result is not None}
     if not found:
         return NOT_MEASURED
     lines = [trained(name, result) if name in CASES else predicted(name, result) for name, result in found.items()]

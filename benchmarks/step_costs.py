@@ -24,6 +24,7 @@ from transformers import set_seed
 
 from nlp_transfer.backbone import Backbone, ModelSettings
 from nlp_transfer.data.batches import LengthBuckets
+from nlp_transfer.low_rank import fused_updates
 from nlp_transfer.quiet import quiet
 from nlp_transfer.report import write_json
 from nlp_transfer.training.batch import pad
@@ -35,7 +36,7 @@ Way = Callable[[Any], AbstractContextManager[Any]]
 NARROW = "our kernels, token vectors of the texts alone"
 
 PARTS = {
-    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),
+    "matrix products": ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm"),
     "random numbers of dropout": ("aten::bernoulli_", "aten::random_"),
     "optimiser": ("aten::_fused_adamw_",),
     "norm of the gradient and clipping": ("aten::linalg_vector_norm", "aten::mul_"),
@@ -76,6 +77,8 @@ def measured(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
     if method == "full":
         ways["no dropout, embeddings frozen"] = without_embeddings
         ways[NARROW] = lambda _: CpuKernels()
+    elif method == "lora":
+        ways["our kernels, a linear and its update as one"] = as_one
     trained = dict.fromkeys(ways, (step, model))
     if method == "full":
         trained[NARROW] = steps(method, folder, arguments.batch_size, narrowed=True)
@@ -144,6 +147,13 @@ def eager(model: Any) -> Iterator[None]:
     with CpuKernels():
         yield
     model.set_attn_implementation("sdpa")
+
+
+@contextmanager
+def as_one(model: Any) -> Iterator[None]:
+    """As a training of ours has it."""
+    with CpuKernels(), fused_updates(model):
+        yield
 
 
 @contextmanager

@@ -318,7 +318,8 @@ def test_a_table_of_speeds_says_what_files_say(speed_table: Any, tmp_path: Path)
         },
         "ratios": {"pipeline": 15.0, "batched": 1.5},
     }
-    for name, result in (("full-sst2", trained), ("predict", predicted)):
+    in_fp32 = {**trained, "settings": {"batch_size": 16}, "warm_up_steps": 3}
+    for name, result in (("full-sst2", trained), ("full-sst2-fp32", in_fp32), ("predict", predicted)):
         (tmp_path / f"speed-{name}.json").write_text(json.dumps({**where, **result}), encoding="utf-8")
     found = speed_table.filled(text, tmp_path)
     assert found.startswith("before\n<!-- table: speed -->\n| case |")
@@ -328,6 +329,10 @@ def test_a_table_of_speeds_says_what_files_say(speed_table: Any, tmp_path: Path)
     assert "| `predict` | 20 rows/s | 200 rows/s | 300 rows/s |  | 15.00x | 1.50x | 1.50x | 50% |" in found
     assert found.count("a chip, threads 2, fp32; torch 2, transformers 5; matrix limit 150 GFLOP/s.") == 1
     assert speed_table.filled(found, tmp_path) == found
+    found = speed_table.filled(text.replace("speed", "fp32"), tmp_path)
+    assert f"| `full-sst2` | {speeds.replace('10', '5', 1)} | 50% |" in found
+    assert "predict" not in found
+    assert "warm up" not in found
 
 
 def test_tables_of_growth_reuse_and_steps_say_what_files_say(speed_table: Any, tmp_path: Path) -> None:
